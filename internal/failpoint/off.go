@@ -1,0 +1,6 @@
+//go:build !failpoint
+
+package failpoint
+
+// Hit does nothing in this build; see the package comment.
+func Hit(string) {}

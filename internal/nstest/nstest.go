@@ -1,0 +1,172 @@
+// Package nstest gives tests network namespaces of their own.
+//
+// A namespace here has no name: it is held by a file descriptor of the test process, so that it and
+// everything in it (links, routes, sockets) vanish with the process, however the test ends. Programs
+// are started in it by path, /proc/PID/fd/N, which is also a valid CNI_NETNS.
+//
+// Tests that use it need CAP_NET_ADMIN: New fails, never skips, without it.
+package nstest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// NS is a network namespace with its loopback up.
+type NS struct {
+	file *os.File
+}
+
+// New makes a namespace that lasts until the test ends.
+func New(t testing.TB) *NS {
+	t.Helper()
+	type made struct {
+		file *os.File
+		err  error
+	}
+	ch := make(chan made, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine and takes its namespace along
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			ch <- made{err: fmt.Errorf("unshare(CLONE_NEWNET), which needs CAP_SYS_ADMIN: %w", err)}
+			return
+		}
+		f, err := os.Open("/proc/thread-self/ns/net")
+		ch <- made{f, err}
+	}()
+	m := <-ch
+	if m.err != nil {
+		t.Fatal(m.err)
+	}
+	n := &NS{file: m.file}
+	t.Cleanup(func() { _ = n.file.Close() })
+	n.Run(t, "ip link set lo up")
+	return n
+}
+
+// Path names the namespace for other processes, for as long as this one lives.
+func (n *NS) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd()) }
+
+// Fd is the namespace's file descriptor in this process.
+func (n *NS) Fd() int { return int(n.file.Fd()) }
+
+// Do runs fn on a thread inside the namespace. Goroutines that fn starts are elsewhere: open sockets
+// in fn itself.
+func (n *NS) Do(fn func() error) error {
+	ch := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked, as in New
+		if err := unix.Setns(n.Fd(), unix.CLONE_NEWNET); err != nil {
+			ch <- fmt.Errorf("setns: %w", err)
+			return
+		}
+		ch <- fn()
+	}()
+	return <-ch
+}
+
+// Command prepares a program to be run in the namespace; it gets SIGKILL should this process die.
+func (n *NS) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + n.Path(), "--", name}, args...)...)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	c.WaitDelay = 2 * time.Second
+	return c
+}
+
+// Try runs a command line, split at spaces, and returns what it printed.
+func (n *NS) Try(line string) (string, error) {
+	f := strings.Fields(line)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	out, err := n.Command(ctx, f[0], f[1:]...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("%s: %w: %s", line, err, bytes.TrimSpace(out))
+	}
+	return string(out), nil
+}
+
+// Run runs command lines, each split at spaces, ends the test at the first that fails, and returns
+// what the last printed.
+func (n *NS) Run(t testing.TB, lines ...string) string {
+	t.Helper()
+	var out string
+	for _, l := range lines {
+		var err error
+		if out, err = n.Try(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+// Start runs a program in the namespace until the test ends, when it is killed with all its
+// children. What it prints goes to the test's log if the test fails.
+func (n *NS) Start(t testing.TB, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	c := n.Command(ctx, name, args...)
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	started := make(chan error, 1)
+	done := make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // Pdeathsig is tied to the thread that starts the child
+		defer runtime.UnlockOSThread()
+		defer close(done)
+		err := c.Start()
+		started <- err
+		if err == nil {
+			_ = c.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
+		cancel()
+		<-done
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", name, out.String())
+		}
+	})
+	return c
+}
+
+// Veth joins two namespaces with a pair of links, both up.
+func Veth(t testing.TB, a *NS, aName string, b *NS, bName string) {
+	t.Helper()
+	a.Run(t, fmt.Sprintf("ip link add %s type veth peer name %s netns %s", aName, bName, b.Path()),
+		fmt.Sprintf("ip link set %s up", aName))
+	b.Run(t, fmt.Sprintf("ip link set %s up", bName))
+}
+
+// Within polls cond until it returns nil, and fails the test with its last error after d.
+func Within(t testing.TB, d time.Duration, cond func() error) {
+	t.Helper()
+	deadline := time.Now().Add(d)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %v", d, err)
+		}
+		<-tick.C
+	}
+}
