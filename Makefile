@@ -1,0 +1,118 @@
+# Everything a developer or CI runs. Tools are pinned, built from source by the Go toolchain and kept
+# in .cache/; Debian packages that tests and the demo need are installed when they are missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+GOLANGCI_LINT_VERSION := v2.15.0
+PROTOC_GEN_GO_GRPC_VERSION := v1.6.2
+
+CACHE := $(CURDIR)/.cache
+BIN := $(CACHE)/bin
+LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+export GOLANGCI_LINT_CACHE := $(CACHE)/golangci-lint
+
+# Packages built and tested at the same time, and how long one package's tests may take.
+JOBS ?= 2
+TIMEOUT ?= 15m
+# What to test: make test PKG=./routes RUN=TestForeign
+PKG ?= ./...
+RUN ?=
+
+DEMO_PACKAGES := iproute2 iputils-ping procps util-linux
+TEST_PACKAGES := $(DEMO_PACKAGES) bird2 frr gobgpd nftables tcpdump tshark conntrack gcc libc6-dev
+CHECK_PACKAGES := protobuf-compiler
+
+##@ Build and run
+
+.PHONY: build
+build: ## Build podroute, podroute-cni and podroute-lab into build/
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/ ./cmd/...
+
+.PHONY: demo
+demo: demo-packages build ## Two racks, four nodes, twelve pods: prove the main job, then break things (as root)
+	build/podroute-lab demo $(DEMO_FLAGS)
+
+##@ Test
+
+.PHONY: test
+test: test-packages ## Every test, with the race detector (as root); PKG=./routes RUN=TestName narrows it
+	go run ./hack/testreport -race -p $(JOBS) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(PKG)
+
+.PHONY: check
+check: lint generated ## Format, lint, vet, modules and generated files; needs no network once the tools are built
+	go vet ./...
+	go vet -tags failpoint ./...
+	go mod tidy -diff
+
+.PHONY: lint
+lint: $(LINT) ## Run golangci-lint (.golangci.yml)
+	$(LINT) run ./...
+
+.PHONY: fmt
+fmt: $(LINT) ## Format every Go file (gofumpt)
+	$(LINT) fmt ./...
+
+##@ Measure
+
+.PHONY: bench
+bench: bench-cni bench-fib ## Every side-by-side figure
+
+.PHONY: bench-cni
+bench-cni: test-packages build ## CNI ADD and DEL beside the reference plugins ptp and host-local
+	go -C test/bench run ./cni
+
+.PHONY: bench-fib
+bench-fib: test-packages build ## 100,000 prefixes into the kernel's routing table, beside BIRD
+	go -C test/bench run ./fib
+
+.PHONY: test-failover
+test-failover: test-packages build ## Cut an uplink of a dual-homed node twenty times and measure the gaps
+	build/podroute-lab failover
+
+##@ Housekeeping
+
+.PHONY: generate
+generate: check-packages plugins ## Write generated files anew
+	PATH='$(BIN)':"$$PATH" go generate ./...
+
+.PHONY: generated
+generated: plugins
+	PATH='$(BIN)':"$$PATH" hack/generated.sh
+
+.PHONY: clean
+clean: ## Remove what was built, and the tools in .cache/
+	rm -rf build '$(CACHE)'
+
+.PHONY: help
+help: ## Print this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo-packages test-packages check-packages
+demo-packages:
+	@hack/packages.sh $(DEMO_PACKAGES)
+test-packages:
+	@hack/packages.sh $(TEST_PACKAGES)
+check-packages:
+	@hack/packages.sh $(CHECK_PACKAGES)
+
+# Plugins of protoc: those that belong to a library come from the version that go.mod requires.
+.PHONY: plugins
+plugins: $(BIN)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION)
+	@mkdir -p '$(BIN)'
+	@go build -o '$(BIN)/' google.golang.org/protobuf/cmd/protoc-gen-go \
+		github.com/containerd/ttrpc/cmd/protoc-gen-go-ttrpc
+	@ln -sf '$(notdir $<)' '$(BIN)/protoc-gen-go-grpc'
+
+$(BIN)/protoc-gen-go-grpc-%:
+	@hack/install.sh google.golang.org/grpc/cmd/protoc-gen-go-grpc '$*' '$@'
+
+$(BIN)/golangci-lint-%:
+	@hack/install.sh github.com/golangci/golangci-lint/v2/cmd/golangci-lint '$*' '$@'
