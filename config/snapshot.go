@@ -1,8 +1,10 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"reflect"
 )
 
 // Snapshot is the whole configuration at one moment: valid objects only, defaults filled in, sorted
@@ -14,9 +16,17 @@ type Snapshot struct {
 	Blocks         []AddressBlock
 	Advertisements []Advertisement
 	Nodes          []Node
-	Secrets        map[SecretKeyRef]Password
-	// Problems are the objects that were left out, or parts of them, and why.
+	// Secrets and PasswordFiles hold the passwords that peers refer to, files by the name that the
+	// peer gives; Password reads them.
+	Secrets       map[SecretKeyRef]Password
+	PasswordFiles map[string]Password
+	// Problems are the objects that were left out, or parts of them, and why; besides what is in
+	// force and yet wrong.
 	Problems []Problem
+
+	// shadowed are the peers that a node does not have although they select it, because another of
+	// the same address does: node name, peer name.
+	shadowed map[string]map[string]bool
 }
 
 // Node is what podroute needs of a v1 Node.
@@ -24,10 +34,90 @@ type Node struct {
 	Name        string
 	Labels      map[string]string
 	Annotations map[string]string
-	// Addresses are the InternalIPs, at most one a family.
+	// Addresses are the InternalIPs, at most one a family: the first.
 	Addresses []netip.Addr
 	// PodCIDRs are the pod subnets, at most one a family.
 	PodCIDRs []netip.Prefix
+}
+
+// Equal tells whether two snapshots say the same.
+func (s Snapshot) Equal(o Snapshot) bool { return reflect.DeepEqual(s, o) }
+
+// Node returns the node of that name.
+func (s Snapshot) Node(name string) (Node, bool) {
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return Node{}, false
+}
+
+// IsRouter tells whether a node has the role Router.
+func (s Snapshot) IsRouter(n Node) bool {
+	sel := s.Router.Spec.RouterSelector
+	return sel != nil && Selects(sel, n.Labels)
+}
+
+// IsReflector tells whether a node reflects routes in the mesh.
+func (s Snapshot) IsReflector(n Node) bool {
+	sel := s.Router.Spec.ReflectorSelector
+	return s.Router.Spec.Mesh == MeshReflectors && sel != nil && Selects(sel, n.Labels)
+}
+
+// PodSubnets are a node's pod subnets: its podCIDRs, or its AddressBlocks, as RouterConfig says.
+func (s Snapshot) PodSubnets(n Node) []netip.Prefix {
+	if s.Router.Spec.PodSubnets != SubnetsFromPool {
+		return n.PodCIDRs
+	}
+	var subnets []netip.Prefix
+	for _, b := range s.Blocks {
+		if b.Spec.Node == n.Name {
+			subnets = append(subnets, b.Spec.Prefix())
+		}
+	}
+	return subnets
+}
+
+// PeersOf are the peers of a node: those that select it. Of two with the same address the one that
+// was in force first counts, and a node is no peer of its own.
+func (s Snapshot) PeersOf(n Node) []BGPPeer {
+	var peers []BGPPeer
+	for _, p := range s.Peers {
+		a := p.Spec.Neighbour()
+		if Selects(p.Spec.NodeSelector, n.Labels) && !s.shadowed[n.Name][p.Name] && n.Address(FamilyOf(a)) != a {
+			peers = append(peers, p)
+		}
+	}
+	return peers
+}
+
+// AdvertisementsOf are the advertisements of a node: those that select it.
+func (s Snapshot) AdvertisementsOf(n Node) []Advertisement {
+	var ads []Advertisement
+	for _, a := range s.Advertisements {
+		if Selects(a.Spec.NodeSelector, n.Labels) {
+			ads = append(ads, a)
+		}
+	}
+	return ads
+}
+
+// Password returns the password of a peer, empty where it has none. A peer whose password is not
+// known is not in the snapshot, so an error says that the peer is of another one.
+func (s Snapshot) Password(p BGPPeer) (Password, error) {
+	source := p.Spec.Password
+	if source == nil {
+		return "", nil
+	}
+	if source.SecretRef != nil {
+		if password, ok := s.Secrets[*source.SecretRef]; ok {
+			return password, nil
+		}
+	} else if password, ok := s.PasswordFiles[source.File]; ok {
+		return password, nil
+	}
+	return "", fmt.Errorf("BGPPeer/%s: spec.password: not in this snapshot", p.Name)
 }
 
 // Password is a secret that does not print itself.

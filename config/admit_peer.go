@@ -1,0 +1,140 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+func sortedKeys(m map[key]Object) []key {
+	return slices.SortedFunc(maps.Keys(m), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
+	})
+}
+
+// secret keeps a Secret for the peers to find.
+func (w *build) secret(c *candidate) {
+	if w.secrets == nil {
+		w.secrets = map[key]*Secret{}
+	}
+	w.secrets[c.key()] = c.Value.(*Secret)
+	w.accepted[c.key()] = c.Object
+}
+
+// peer admits a BGPPeer whose password is known.
+func (w *build) peer(c *candidate) {
+	var password Password
+	o, ok := w.admit(c, func(r *report, o Object) bool {
+		var ok bool
+		password, ok = w.password(r, o.Value.(*BGPPeer).Spec.Password)
+		return ok
+	})
+	if !ok {
+		return
+	}
+	v := *o.Value.(*BGPPeer)
+	w.remember(v.Spec.Password, password)
+	w.snapshot.Peers = append(w.snapshot.Peers, v)
+	w.peers = append(w.peers, admitted[BGPPeer]{c, v})
+}
+
+// maxPassword is what the kernel takes for TCP MD5 (TCP_MD5SIG_MAXKEYLEN), in bytes.
+const maxPassword = 80
+
+// password finds a password. One that was there and is not any more stays in force.
+func (w *build) password(r *report, source *PasswordSource) (Password, bool) {
+	if source == nil {
+		return "", true
+	}
+	var found Password
+	var field, message, mend string
+	if source.SecretRef != nil {
+		field = "spec.password.secretRef"
+		found, message, mend = w.secretPassword(*source.SecretRef)
+	} else {
+		field = "spec.password.file"
+		found, message, mend = w.filePassword(source.File)
+	}
+	switch {
+	case message != "":
+	case found == "":
+		message, mend = "the password is empty", "write one of 1 to 80 bytes"
+	case len(found) > maxPassword:
+		message, mend = "the password is too long for TCP MD5", "write one of 1 to 80 bytes"
+	case strings.ContainsAny(string(found), "\n\x00"):
+		message, mend = "the password has several lines", "write one line"
+	default:
+		return found, true
+	}
+	r.add(field, message, mend)
+	last, err := w.last.Password(BGPPeer{Spec: BGPPeerSpec{Password: source}})
+	if err == nil {
+		r.problems[len(r.problems)-1].Kept = true
+	}
+	return last, err == nil
+}
+
+func (w *build) secretPassword(ref SecretKeyRef) (found Password, message, mend string) {
+	secret, ok := w.secrets[key{kind: "Secret", namespace: ref.Namespace, name: ref.Name}]
+	if !ok {
+		mend = "write it"
+		for _, k := range slices.SortedFunc(maps.Keys(w.secrets), func(a, b key) int { return cmp.Compare(a.namespace, b.namespace) }) {
+			if k.name == ref.Name {
+				mend = "set namespace: " + k.namespace + ", where one of that name is, or write it"
+				break
+			}
+		}
+		return "", fmt.Sprintf("Secret %s/%s is not there", ref.Namespace, ref.Name), mend
+	}
+	if found, ok = secret.Data[ref.Key]; !ok {
+		return "", fmt.Sprintf("Secret %s/%s has no key %q", ref.Namespace, ref.Name, ref.Key), "add it, or set key"
+	}
+	return found, "", ""
+}
+
+func (w *build) filePassword(name string) (found Password, message, mend string) {
+	if w.readFile == nil {
+		return "", "password files are not read here", "use secretRef"
+	}
+	text, err := w.readFile(name)
+	if err != nil {
+		return "", fmt.Sprintf("cannot be read: %v", err), "write the file, readable for the agent"
+	}
+	s := strings.TrimSuffix(string(text), "\n")
+	return Password(strings.TrimSuffix(s, "\r")), "", ""
+}
+
+// remember puts a password where Snapshot.Password finds it.
+func (w *build) remember(source *PasswordSource, password Password) {
+	switch {
+	case source == nil:
+		return
+	case source.SecretRef != nil:
+		if w.snapshot.Secrets == nil {
+			w.snapshot.Secrets = map[SecretKeyRef]Password{}
+		}
+		w.snapshot.Secrets[*source.SecretRef] = password
+	default:
+		if w.snapshot.PasswordFiles == nil {
+			w.snapshot.PasswordFiles = map[string]Password{}
+		}
+		w.snapshot.PasswordFiles[source.File] = password
+	}
+}
+
+// advertisement admits an Advertisement. Peers that are not there are reported: they may come.
+func (w *build) advertisement(c *candidate) {
+	o, ok := w.admit(c, func(r *report, o Object) bool {
+		for i, name := range o.Value.(*Advertisement).Spec.Peers {
+			if !slices.ContainsFunc(w.snapshot.Peers, func(p BGPPeer) bool { return p.Name == name }) {
+				r.addf(indexed("spec.peers", i), "name a peer, or write it", "BGPPeer/%s is not there", name)
+			}
+		}
+		return true
+	})
+	if ok {
+		w.snapshot.Advertisements = append(w.snapshot.Advertisements, *o.Value.(*Advertisement))
+	}
+}

@@ -1,0 +1,105 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// review reports what only the whole shows, and sorts the snapshot.
+func (w *build) review() {
+	w.reviewNodes()
+	w.reviewPeers()
+	if s := w.snapshot.Router.Spec; s.Mesh == MeshReflectors && len(w.nodes) > 0 &&
+		!slices.ContainsFunc(w.snapshot.Nodes, w.snapshot.IsReflector) {
+		r := w.report(w.routerAt)
+		r.add("spec.reflectorSelector", "selects none of the nodes: nobody reflects", "label the nodes that shall, or change the selector")
+		w.note(w.routerAt, r)
+	}
+
+	s := &w.snapshot
+	slices.SortFunc(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Peers, func(a, b BGPPeer) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Pools, func(a, b AddressPool) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Blocks, func(a, b AddressBlock) int { return a.Spec.Prefix().Compare(b.Spec.Prefix()) })
+	slices.SortFunc(s.Advertisements, func(a, b Advertisement) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// reviewNodes reports router IDs that two nodes share, and nodes that have no block.
+func (w *build) reviewNodes() {
+	ids := map[netip.Addr]string{}
+	owns := map[string]bool{}
+	for _, b := range w.snapshot.Blocks {
+		owns[b.Spec.Node] = true
+	}
+	for _, n := range w.nodes {
+		r := w.report(n.candidate)
+		id := n.value.RouterID()
+		if other, taken := ids[id]; taken {
+			r.addf("metadata.annotations["+AnnotationRouterID+"]", "set the annotation to another one",
+				"router ID %s is that of Node/%s too: they cannot peer", id, other)
+		} else {
+			ids[id] = n.value.Name
+		}
+		if w.snapshot.Router.Spec.PodSubnets == SubnetsFromPool && !owns[n.value.Name] && !w.snapshot.IsRouter(n.value) {
+			r.add("", "owns no AddressBlock, and claiming blocks of a pool is not served yet", "write an AddressBlock for the node")
+		}
+		w.note(n.candidate, r)
+	}
+}
+
+// reviewPeers finds peers of one address that select the same node. The first in order of precedence
+// counts on that node; elsewhere the others do too.
+func (w *build) reviewPeers() {
+	byAddress := map[netip.Addr][]admitted[BGPPeer]{}
+	for _, p := range w.peers {
+		a := p.value.Spec.Neighbour()
+		byAddress[a] = append(byAddress[a], p)
+	}
+	for i, p := range w.peers {
+		rivals := byAddress[p.value.Spec.Neighbour()]
+		if len(rivals) < 2 || rivals[0].candidate == p.candidate {
+			continue
+		}
+		nodes, rival := w.shadow(p.value, w.peers[:i])
+		if len(nodes) == 0 {
+			continue
+		}
+		on := "node " + nodes[0]
+		if len(nodes) > 1 {
+			on += fmt.Sprintf(" and %d more", len(nodes)-1)
+		}
+		r := w.report(p.candidate)
+		r.addf("spec.address", "remove one, or make their nodeSelectors disjoint",
+			"%s is that of BGPPeer/%s too on %s, where this one is left out", p.value.Spec.Address, rival, on)
+		w.note(p.candidate, r)
+	}
+}
+
+// shadow takes p from the nodes that have an earlier peer of its address, and returns their names and
+// one of the earlier peers.
+func (w *build) shadow(p BGPPeer, earlier []admitted[BGPPeer]) (nodes []string, rival string) {
+	address := p.Spec.Neighbour()
+	for _, n := range w.nodes {
+		if !Selects(p.Spec.NodeSelector, n.value.Labels) {
+			continue
+		}
+		i := slices.IndexFunc(earlier, func(o admitted[BGPPeer]) bool {
+			return o.value.Spec.Neighbour() == address && Selects(o.value.Spec.NodeSelector, n.value.Labels)
+		})
+		if i < 0 {
+			continue
+		}
+		nodes, rival = append(nodes, n.value.Name), earlier[i].value.Name
+		if w.snapshot.shadowed == nil {
+			w.snapshot.shadowed = map[string]map[string]bool{}
+		}
+		if w.snapshot.shadowed[n.value.Name] == nil {
+			w.snapshot.shadowed[n.value.Name] = map[string]bool{}
+		}
+		w.snapshot.shadowed[n.value.Name][p.Name] = true
+	}
+	slices.Sort(nodes)
+	return nodes, rival
+}

@@ -1,0 +1,187 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// routerConfig checks a RouterConfig by itself.
+func (r *report) routerConfig(c *RouterConfig) {
+	s := &c.Spec
+	if c.Name != DefaultName {
+		r.addf("metadata.name", `name it "default"`, "%q is not read: there is one RouterConfig", c.Name)
+	}
+	r.asNumber("spec.asNumber", s.ASNumber)
+	r.oneOf("spec.mesh", string(s.Mesh), string(MeshFull), string(MeshReflectors), string(MeshNone))
+	r.reflectors(s)
+	r.selector("spec.routerSelector", s.RouterSelector)
+	r.oneOf("spec.podSubnets", string(s.PodSubnets), string(SubnetsFromNode), string(SubnetsFromPool))
+
+	pods := r.cidrs("spec.clusterCIDRs", s.ClusterCIDRs)
+	for i, p := range pods {
+		r.podRange(indexed("spec.clusterCIDRs", i), p)
+	}
+	nodes := r.cidrs("spec.nodeCIDRs", s.NodeCIDRs)
+	services := r.cidrs("spec.serviceCIDRs", s.ServiceCIDRs)
+	r.apart("spec.clusterCIDRs", pods, "spec.serviceCIDRs", services)
+	r.apart("spec.clusterCIDRs", pods, "spec.nodeCIDRs", nodes)
+	r.apart("spec.serviceCIDRs", services, "spec.nodeCIDRs", nodes)
+	r.cidrs("spec.masquerade.exclude", s.Masquerade.Exclude)
+	if s.Mesh == MeshNone {
+		for _, list := range []struct {
+			field string
+			cidrs []string
+		}{{"spec.clusterCIDRs", s.ClusterCIDRs}, {"spec.nodeCIDRs", s.NodeCIDRs}} {
+			if len(list.cidrs) == 0 {
+				r.add(list.field, "is missing: with mesh None a node does not see the others", "list the ranges")
+			}
+		}
+	}
+
+	if s.ListenPort != -1 {
+		r.between("spec.listenPort", int64(s.ListenPort), 1, 65535)
+	}
+	r.between("spec.maxPaths", int64(s.MaxPaths), 1, 256)
+	if s.MTU != 0 {
+		r.between("spec.mtu", int64(s.MTU), 1280, 65535)
+	}
+	r.seconds("spec.gracefulRestart.restartTime", s.GracefulRestart.RestartTime, 1, 4095)
+	r.seconds("spec.gracefulRestart.deferral", s.GracefulRestart.Deferral, 1, 360)
+	r.lengths("spec.acceptedPrefixLengths.ipv4", s.AcceptedPrefixLengths.IPv4, 32)
+	r.lengths("spec.acceptedPrefixLengths.ipv6", s.AcceptedPrefixLengths.IPv6, 128)
+	if n := s.Readiness.MinSessions; n != nil {
+		r.between("spec.readiness.minSessions", int64(*n), 0, 1000)
+	}
+}
+
+func (r *report) reflectors(s *RouterConfigSpec) {
+	r.selector("spec.reflectorSelector", s.ReflectorSelector)
+	if s.ClusterID != "" {
+		r.dotted("spec.clusterID", s.ClusterID)
+	}
+	switch {
+	case s.Mesh == MeshReflectors && s.ReflectorSelector == nil:
+		r.add("spec.reflectorSelector", "is missing: mesh Reflectors needs nodes that reflect", "select them by label")
+	case s.Mesh == MeshReflectors:
+	case s.ReflectorSelector != nil:
+		r.addf("spec.reflectorSelector", "set mesh to Reflectors, or remove it", "has no effect with mesh %s", s.Mesh)
+	}
+}
+
+func (r *report) lengths(field string, l *LengthRange, highest int64) {
+	low := r.between(field+".min", int64(l.Min), 0, highest)
+	high := r.between(field+".max", int64(l.Max), 0, highest)
+	if low && high && l.Min > l.Max {
+		r.addf(field, "exchange them", "min %d is larger than max %d", l.Min, l.Max)
+	}
+}
+
+// pool checks an AddressPool by itself.
+func (r *report) pool(s *AddressPoolSpec) {
+	r.selector("spec.nodeSelector", s.NodeSelector)
+	p, ok := r.cidr("spec.cidr", s.CIDR)
+	if !ok || !r.podRange("spec.cidr", p) {
+		return
+	}
+	highest := 30 // the smallest block with addresses for pods
+	if p.Addr().Is6() {
+		highest = 126
+	}
+	if p.Bits() > highest {
+		r.addf("spec.cidr", fmt.Sprintf("use /%d or shorter", highest), "%s is too small for a block", p)
+	} else {
+		r.between("spec.blockSize", int64(s.BlockSize), int64(p.Bits()), int64(highest))
+	}
+	for i, e := range r.cidrs("spec.exclusions", s.Exclusions) {
+		field := indexed("spec.exclusions", i)
+		switch {
+		case e.Addr().Is4() != p.Addr().Is4():
+			r.addf(field, "use the pool's family", "%s is not of the pool's address family", e)
+		case !p.Contains(e.Addr()) || e.Bits() < p.Bits():
+			r.addf(field, "exclude ranges of the pool only", "%s is not inside %s", e, p)
+		case e == p:
+			r.addf(field, "disable the pool instead", "%s is the whole pool", e)
+		}
+	}
+}
+
+// block checks an AddressBlock by itself.
+func (r *report) block(b *AddressBlock) {
+	p, ok := r.cidr("spec.cidr", b.Spec.CIDR)
+	if ok && r.podRange("spec.cidr", p) && b.Name != BlockName(p) {
+		r.addf("metadata.name", "name it "+BlockName(p), "is not its CIDR, which makes ownership exclusive")
+	}
+	if b.Spec.Node == "" {
+		r.add("spec.node", "is missing", "name the node that owns the block")
+	}
+}
+
+// advertisement checks an Advertisement by itself.
+func (r *report) advertisement(s *AdvertisementSpec) {
+	r.selector("spec.nodeSelector", s.NodeSelector)
+	if !s.PodSubnets && !s.NodeAddresses && len(s.Connected) == 0 && len(s.Prefixes) == 0 {
+		r.add("spec", "advertises nothing", "set one of podSubnets, nodeAddresses, connected, prefixes")
+	}
+	for i, name := range s.Peers {
+		if name == "" || slices.Contains(s.Peers[:i], name) {
+			r.addf(indexed("spec.peers", i), "remove it", "%q is empty or there twice", name)
+		}
+	}
+	r.cidrs("spec.connected", s.Connected)
+	var seen []netip.Prefix // prefixes may overlap here: an aggregate and a part of it
+	for i, text := range s.Prefixes {
+		p, ok := r.cidr(indexed("spec.prefixes", i), text)
+		if ok && slices.Contains(seen, p) {
+			r.addf(indexed("spec.prefixes", i), "remove one", "%s is there twice", p)
+		}
+		seen = append(seen, p)
+	}
+	for i, c := range s.Communities {
+		field := indexed("spec.communities", i)
+		if !isCommunity(c) {
+			r.addf(field, `write one such as "64512:100", "64512:1:2", or `+strings.Join(wellKnown(), ", "), "%q is no community", c)
+		} else if slices.Contains(s.Communities[:i], c) {
+			r.addf(field, "remove one", "%q is there twice", c)
+		}
+	}
+	r.between("spec.prepend", int64(s.Prepend), 0, 16)
+}
+
+// wellKnown are the communities that have names (RFC 1997, 3765, 7999, 8326).
+func wellKnown() []string {
+	return []string{"no-export", "no-advertise", "no-export-subconfed", "no-peer", "blackhole", "graceful-shutdown"}
+}
+
+// isCommunity tells communities (RFC 1997) and large communities (RFC 8092) from anything else.
+func isCommunity(s string) bool {
+	if slices.Contains(wellKnown(), s) {
+		return true
+	}
+	parts := strings.Split(s, ":")
+	bits := map[int]int{2: 16, 3: 32}[len(parts)]
+	for _, part := range parts {
+		if _, err := strconv.ParseUint(part, 10, bits); err != nil || bits == 0 || part[0] == '+' {
+			return false
+		}
+	}
+	return true
+}
+
+// timers checks a session's hold time and keepalive interval (RFC 4271 section 4.2).
+func (r *report) timers(t *PeerTimers) {
+	hold, keepalive := t.Hold.Duration, t.Keepalive.Duration
+	if hold != 0 {
+		r.seconds("spec.timers.hold", t.Hold, 3, 65535)
+	}
+	r.seconds("spec.timers.keepalive", t.Keepalive, 0, 65535)
+	switch {
+	case hold == 0 && keepalive != 0:
+		r.add("spec.timers.keepalive", "is set, and hold 0 means that there are no keepalives", "remove it")
+	case hold >= 3*time.Second && (keepalive < time.Second || keepalive >= hold):
+		r.addf("spec.timers.keepalive", "use a third of hold", "%s is not between 1s and the hold time %s", keepalive, hold)
+	}
+}

@@ -1,0 +1,153 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// peer checks a BGPPeer by itself.
+func (r *report) peer(s *BGPPeerSpec) {
+	r.selector("spec.nodeSelector", s.NodeSelector)
+	r.neighbour(s)
+	r.peerAS(s)
+	r.between("spec.port", int64(s.Port), 1, 65535)
+	r.passwordSource(s.Password)
+	r.hops(s)
+	r.timers(s.Timers)
+	for i, f := range s.Families {
+		field := indexed("spec.families", i)
+		if r.oneOf(field, f, FamilyIPv4, FamilyIPv6) && slices.Contains(s.Families[:i], f) {
+			r.addf(field, "remove one", "%s is there twice", f)
+		}
+	}
+	r.filter("spec.import", s.Import)
+	r.filter("spec.export", s.Export)
+	if s.MaxPrefixes != 0 {
+		r.between("spec.maxPrefixes", int64(s.MaxPrefixes), 1, 1<<31-1)
+	}
+	r.between("spec.allowOwnAS", int64(s.AllowOwnAS), 0, 10)
+}
+
+// neighbour checks who the neighbour is, and our end of the session.
+func (r *report) neighbour(s *BGPPeerSpec) {
+	set := 0
+	for _, field := range []string{s.Address, s.Gateway, s.Interface} {
+		if field != "" {
+			set++
+		}
+	}
+	if set != 1 {
+		r.addf("spec", "set address", "exactly one of address, gateway and interface must be set, not %d", set)
+	}
+	if s.Gateway != "" {
+		r.oneOf("spec.gateway", s.Gateway, FamilyIPv4, FamilyIPv6)
+		r.add("spec.gateway", "peering with the default gateway is not served yet", "set address")
+	}
+	if s.Interface != "" {
+		r.add("spec.interface", "peering over a link without addresses is not served yet", "set address")
+	}
+	var peer, local netip.Addr
+	if s.Address != "" {
+		peer = r.neighbourAddress(s.Address)
+	}
+	if s.SourceAddress == "" {
+		return
+	}
+	local, ok := r.address("spec.sourceAddress", s.SourceAddress)
+	switch {
+	case !ok || !peer.IsValid():
+	case local.IsUnspecified() || local.IsMulticast():
+		r.addf("spec.sourceAddress", "use an address of the node", "%s is no address of a node", local)
+	case FamilyOf(local) != FamilyOf(peer):
+		r.addf("spec.sourceAddress", "use one of the neighbour's family", "%s is not of the family of %s", local, peer)
+	case local == peer:
+		r.addf("spec.sourceAddress", "use an address of the node", "%s is the neighbour's own", local)
+	}
+}
+
+func (r *report) neighbourAddress(s string) netip.Addr {
+	a, ok := r.address("spec.address", s)
+	switch {
+	case !ok:
+	case a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		r.addf("spec.address", "use the neighbour's address", "%s is no address of a neighbour", a)
+	case a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "":
+		r.addf("spec.address", fmt.Sprintf("name the link, as in %s%%eth0", a), "%s is link-local and has no zone", a)
+	default:
+		return a
+	}
+	return netip.Addr{}
+}
+
+func (r *report) peerAS(s *BGPPeerSpec) {
+	n, isNumber := s.ASNumber.Number()
+	switch {
+	case s.ASNumber == "":
+		r.add("spec.asNumber", "is missing", `set it: a number, or "internal" for our own`)
+	case s.ASNumber == ASExternal:
+		r.add("spec.asNumber", `"external" is not served yet`, "write the neighbour's number")
+	case s.ASNumber == ASInternal:
+		if s.LocalAS != 0 {
+			r.add("spec.localAS", `excludes asNumber "internal", which says that both ends have our number`, "remove one")
+		}
+	case isNumber:
+		r.asNumber("spec.asNumber", n)
+	default:
+		r.addf("spec.asNumber", `use 1 to 4294967294 without a dot, or "internal"`, "%q is no AS number", string(s.ASNumber))
+	}
+	if s.LocalAS != 0 {
+		r.asNumber("spec.localAS", s.LocalAS)
+	}
+}
+
+func (r *report) passwordSource(p *PasswordSource) {
+	if p == nil {
+		return
+	}
+	if (p.SecretRef != nil) == (p.File != "") {
+		r.add("spec.password", "exactly one of secretRef and file must be set", "keep one")
+	}
+	if p.SecretRef != nil && p.SecretRef.Name == "" {
+		r.add("spec.password.secretRef.name", "is missing", "name the Secret")
+	}
+}
+
+func (r *report) hops(s *BGPPeerSpec) {
+	if s.MultihopTTL != 0 {
+		r.between("spec.multihopTTL", int64(s.MultihopTTL), 2, 255)
+	}
+	if s.TTLSecurity != 0 {
+		r.between("spec.ttlSecurity", int64(s.TTLSecurity), 1, 254)
+	}
+	if s.MultihopTTL != 0 && s.TTLSecurity != 0 {
+		r.add("spec.ttlSecurity", "excludes multihopTTL (RFC 5082)", "keep one: ttlSecurity counts hops too")
+	}
+	if a, err := netip.ParseAddr(s.Address); err == nil && a.IsLinkLocalUnicast() && s.MultihopTTL != 0 {
+		r.addf("spec.multihopTTL", "remove it", "%s is link-local: it is one hop away", a)
+	}
+}
+
+// filter checks the ranges of a PrefixFilter, whose GE and LE are filled in.
+func (r *report) filter(field string, f *PrefixFilter) {
+	if f == nil {
+		return
+	}
+	for _, list := range []struct {
+		field  string
+		ranges []PrefixRange
+	}{{field + ".accept", f.Accept}, {field + ".reject", f.Reject}} {
+		for i, pr := range list.ranges {
+			at := indexed(list.field, i)
+			p, ok := r.cidr(at+".cidr", pr.CIDR)
+			if !ok {
+				continue
+			}
+			bits, highest := int64(p.Bits()), int64(p.Addr().BitLen())
+			low := r.between(at+".ge", int64(pr.GE), bits, highest)
+			if low && r.between(at+".le", int64(pr.LE), bits, highest) && pr.GE > pr.LE {
+				r.addf(at, "exchange them", "ge %d is larger than le %d", pr.GE, pr.LE)
+			}
+		}
+	}
+}
