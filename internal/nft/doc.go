@@ -1,0 +1,28 @@
+// Package nft owns one nftables table, inet podroute, and nothing else in nftables.
+//
+// The table does two things. On the way in, a packet from a pod link whose source address is not
+// routed back to that very link is dropped and counted: a pod cannot speak under another's address
+// (strict reverse path, RFC 3704 section 2.2, on pod links alone). On the way out, a connection
+// from this node's pods to a destination outside the cluster gets the node's address as its source;
+// everything inside keeps its addresses.
+//
+// # Invariants
+//
+//   - Set makes the kernel's table equal to what a Config asks for. It compares with the table as the
+//     kernel has it, not with a memory of it, and writes nothing where they agree.
+//   - A packet sees the old rules or the new ones, never a mixture or none. A batch alone does not
+//     give that: a rule reads the batch's generation once, but each set lookup reads it again, and an
+//     interval set may miss while its elements are rewritten. So sets are never edited: a set's name
+//     carries a hash of its content, new sets and the rules that use them go in with one batch, and
+//     the old sets are deleted by another, once no rule refers to them.
+//   - The anti-spoofing chain is static, so its counters survive changes of the rest.
+//   - A table that is not of our making in any detail (chains, flags, edited sets) is deleted and
+//     written anew in one batch.
+//   - Addresses are translated when a connection's first packet leaves. Replies to connections from
+//     outside belong to an existing connection and keep the pod's address.
+//
+// # Concurrency
+//
+// A Table belongs to one goroutine. It remembers the network namespace of the thread that called New
+// and opens its sockets there.
+package nft
