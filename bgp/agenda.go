@@ -1,0 +1,78 @@
+package bgp
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// task is something to be done for a neighbour at its time.
+type task uint8
+
+const (
+	softOut      task = iota // send it everything again
+	redial                   // replace its session, which was lost, to dial at once
+	restore                  // admit it again after it sent too many prefixes
+	endStale                 // its End-of-RIB never came after a restart
+	deferralOver             // of no neighbour: stop waiting for End-of-RIB
+)
+
+type appointment struct {
+	peer netip.Addr
+	what task
+}
+
+// agenda is what Run has yet to do. It is safe for concurrent use.
+type agenda struct {
+	wake chan struct{}
+
+	mu  sync.Mutex
+	due map[appointment]time.Time
+}
+
+func newAgenda() *agenda {
+	return &agenda{wake: make(chan struct{}, 1), due: map[appointment]time.Time{}}
+}
+
+// set makes an appointment, or moves it.
+func (a *agenda) set(peer netip.Addr, what task, at time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.due[appointment{peer, what}] = at
+	signal(a.wake)
+}
+
+// cancel strikes out appointments with a neighbour: these, or all where none is named.
+func (a *agenda) cancel(peer netip.Addr, what ...task) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for k := range a.due {
+		if k.peer != peer {
+			continue
+		}
+		for _, w := range what {
+			if k.what == w {
+				delete(a.due, k)
+			}
+		}
+		if len(what) == 0 {
+			delete(a.due, k)
+		}
+	}
+}
+
+// take removes and returns what is due, and says when the next is; zero: nothing is.
+func (a *agenda) take(now time.Time) (due []appointment, next time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for k, at := range a.due {
+		switch {
+		case !at.After(now):
+			due = append(due, k)
+			delete(a.due, k)
+		case next.IsZero() || at.Before(next):
+			next = at
+		}
+	}
+	return due, next
+}

@@ -1,0 +1,228 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+)
+
+// apply brings gobgp from s.now to c: policies, then paths, then neighbours, then a fresh look at the routes
+// of neighbours whose filters have changed.
+func (s *Speaker) apply(ctx context.Context, c Config) []error {
+	var errs []error
+	rules := compile(c)
+	names := map[netip.Addr]string{}
+	for _, p := range c.Peers {
+		names[p.Address] = p.Name
+		if fams := p.withoutNextHop(); fams != nil {
+			errs = append(errs, &PeerError{Peer: p.Name, Err: fmt.Errorf("nothing is announced in %v: the session has no address of that family: give the node one", fams)})
+		}
+	}
+	s.waiting.Store(int64(c.Deferral))
+	s.table.settings(names, c.MaxPaths)
+	_, _, reflects := sides(c)
+	s.sessions.set(c.Peers, c.Transit || reflects)
+
+	if before := s.rules; fmt.Sprint(before) != fmt.Sprint(rules) {
+		if err := s.srv.SetPolicies(ctx, policiesOf(rules)); err != nil {
+			return append(errs, fmt.Errorf("set policies: %w", err))
+		}
+	}
+	errs = append(errs, s.applyPaths(c)...)
+	kept, peerErrs := s.applyPeers(ctx, c)
+	errs = append(errs, peerErrs...)
+	for _, p := range kept {
+		errs = append(errs, s.reevaluate(ctx, p, s.rules, rules)...)
+	}
+	s.now, s.rules = c, rules
+	return errs
+}
+
+// prefixes are those of the paths, each once.
+func prefixes(paths []Path) map[netip.Prefix]bool {
+	out := map[netip.Prefix]bool{}
+	for _, p := range paths {
+		out[p.Prefix] = true
+	}
+	return out
+}
+
+func (s *Speaker) applyPaths(c Config) []error {
+	var errs []error
+	old, wanted := prefixes(s.now.Paths), prefixes(c.Paths)
+	change := func(add bool, from, notIn map[netip.Prefix]bool) {
+		for prefix := range from {
+			if notIn[prefix] {
+				continue
+			}
+			path, err := pathOf(prefix)
+			switch {
+			case err != nil:
+			case add:
+				_, err = s.srv.AddPath(apiutil.AddPathRequest{Paths: []*apiutil.Path{path}})
+			default:
+				err = s.srv.DeletePath(apiutil.DeletePathRequest{Paths: []*apiutil.Path{path}})
+			}
+			if err != nil {
+				errs = append(errs, &PathError{Prefix: prefix, Err: err})
+			}
+		}
+	}
+	change(true, wanted, old)
+	change(false, old, wanted)
+	return errs
+}
+
+// applyPeers removes, replaces and adds neighbours, and returns those that it left alone.
+func (s *Speaker) applyPeers(ctx context.Context, c Config) (kept []Peer, errs []error) {
+	before := map[netip.Addr]Peer{}
+	for _, p := range s.now.Peers {
+		before[p.Address] = p
+	}
+	wanted := map[netip.Addr]Peer{}
+	for _, p := range c.Peers {
+		wanted[p.Address] = p
+	}
+	for addr := range s.inside {
+		if _, ok := wanted[addr]; !ok {
+			errs = append(errs, s.remove(ctx, before[addr], true))
+		}
+	}
+	for _, p := range c.Peers {
+		old, known := before[p.Address]
+		key, running := s.inside[p.Address]
+		var err error
+		switch changed := key != sessionKey(c, p); {
+		case p.Down && running:
+			err = s.remove(ctx, old, false)
+			s.sessions.reset(p.Address, ReasonLinkDown, "the link to the neighbour is down")
+		case p.Down:
+			s.sessions.reset(p.Address, ReasonLinkDown, "the link to the neighbour is down")
+		case running && changed:
+			err = errors.Join(s.remove(ctx, old, old.Password != p.Password), s.add(ctx, c, p))
+			s.sessions.reset(p.Address, ReasonReconfigured, "its settings have changed")
+		case running:
+			kept = append(kept, p)
+			if old.MaxPrefixes != p.MaxPrefixes {
+				err = s.limit(ctx, c, p)
+			}
+		case !known || old.Down || s.changedFor(c, p, old):
+			err = s.add(ctx, c, p)
+		}
+		if err != nil {
+			errs = append(errs, &PeerError{Peer: p.Name, Err: err})
+		}
+	}
+	return kept, slices.DeleteFunc(errs, func(e error) bool { return e == nil })
+}
+
+// changedFor says whether a neighbour that is out for too many prefixes gets another chance.
+func (s *Speaker) changedFor(c Config, p, old Peer) bool {
+	return p.MaxPrefixes != old.MaxPrefixes || fmt.Sprint(p.Import) != fmt.Sprint(old.Import) || sessionKey(c, p) != sessionKey(s.now, old)
+}
+
+// add makes a neighbour known to gobgp, which dials it in 1.5 to 2 s unless it calls before.
+func (s *Speaker) add(ctx context.Context, c Config, p Peer) error {
+	restarting := c.Restarting && time.Since(time.Unix(0, s.began.Load())) < c.Deferral
+	if err := s.srv.AddPeer(ctx, &api.AddPeerRequest{Peer: peerOf(c, p, restarting)}); err != nil {
+		return fmt.Errorf("add neighbour %v: %w", p.Address, err)
+	}
+	s.inside[p.Address] = sessionKey(c, p)
+	return nil
+}
+
+// remove ends a neighbour's session with Cease and takes back its routes. forgetKey also takes its MD5 key
+// off the listener, which gobgp leaves there: without it a later session without a password, or with another,
+// would be refused by the kernel.
+func (s *Speaker) remove(ctx context.Context, p Peer, forgetKey bool) error {
+	delete(s.inside, p.Address)
+	s.agenda.cancel(p.Address)
+	if p.Password != "" && forgetKey {
+		// An update that changes the password makes gobgp clear the key that it knows.
+		bare := p
+		bare.Password, bare.Passive = "", true
+		if _, err := s.srv.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: peerOf(s.now, bare, false)}); err != nil {
+			s.log.Warn("MD5 key stays on the listener", "peer", p.Name, "error", err)
+		}
+	}
+	if err := s.srv.DeletePeer(ctx, &api.DeletePeerRequest{Address: p.Address.String()}); err != nil {
+		return fmt.Errorf("remove neighbour %v: %w", p.Address, err)
+	}
+	return nil
+}
+
+// limit changes the bound on a neighbour's prefixes under the running session.
+func (s *Speaker) limit(ctx context.Context, c Config, p Peer) error {
+	if _, err := s.srv.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: peerOf(c, p, false)}); err != nil {
+		return fmt.Errorf("change the prefix limit of neighbour %v: %w", p.Address, err)
+	}
+	return nil
+}
+
+// reevaluate looks anew at a neighbour's routes where rules that concern it have changed (RFC 2918 without
+// the refresh: what the neighbour sent is still known).
+func (s *Speaker) reevaluate(ctx context.Context, p Peer, old, rules policy) []error {
+	var errs []error
+	for dir, changed := range map[api.ResetPeerRequest_Direction]bool{
+		api.ResetPeerRequest_DIRECTION_IN:  forPeer(old.Import, p.Address) != forPeer(rules.Import, p.Address),
+		api.ResetPeerRequest_DIRECTION_OUT: forPeer(old.Export, p.Address) != forPeer(rules.Export, p.Address),
+	} {
+		if changed {
+			if err := s.soft(ctx, p.Address, dir); err != nil {
+				errs = append(errs, &PeerError{Peer: p.Name, Err: err})
+			}
+		}
+	}
+	return errs
+}
+
+func (s *Speaker) soft(ctx context.Context, peer netip.Addr, dir api.ResetPeerRequest_Direction) error {
+	if err := s.srv.ResetPeer(ctx, &api.ResetPeerRequest{Address: peer.String(), Soft: true, Direction: dir}); err != nil {
+		return fmt.Errorf("soft reset of neighbour %v: %w", peer, err)
+	}
+	return nil
+}
+
+// perform does what is on the agenda for one neighbour.
+func (s *Speaker) perform(ctx context.Context, d appointment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.srv == nil {
+		return
+	}
+	if d.what == deferralOver {
+		signal(s.changed)
+		return
+	}
+	i := slices.IndexFunc(s.now.Peers, func(p Peer) bool { return p.Address == d.peer })
+	if i < 0 {
+		return
+	}
+	p := s.now.Peers[i]
+	_, running := s.inside[d.peer]
+	var err error
+	switch {
+	case d.what == restore && running: // gobgp would keep its routes as those of a restarting neighbour
+		err = s.remove(ctx, p, false)
+		s.agenda.set(d.peer, restore, time.Now().Add(penalty))
+	case d.what == restore && !p.Down:
+		s.sessions.reset(d.peer, ReasonMaxPrefixes, "admitted again after too many prefixes")
+		err = s.add(ctx, s.now, p)
+	case !running:
+	case d.what == softOut:
+		err = s.soft(ctx, d.peer, api.ResetPeerRequest_DIRECTION_OUT)
+	case d.what == redial || d.what == endStale:
+		if err = s.remove(ctx, p, false); err == nil {
+			err = s.add(ctx, s.now, p)
+		}
+	}
+	if err != nil {
+		s.log.Warn("BGP housekeeping failed", "peer", p.Name, "error", err)
+	}
+}

@@ -1,0 +1,132 @@
+package bgp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+)
+
+// diallers hear from gobgp's log what no event of it tells: why a neighbour could not be dialled, and which
+// NOTIFICATIONs went back and forth before a session was up.
+type diallers struct {
+	log      *slog.Logger
+	sessions *sessions
+}
+
+func newDiallers(log *slog.Logger, s *sessions) *diallers {
+	return &diallers{log: log, sessions: s}
+}
+
+func (d *diallers) handler() slog.Handler { return &handler{diallers: d, next: d.log.Handler()} }
+
+// handler is gobgp's slog handler. gobgp makes a logger of its own for each neighbour, whose debug messages
+// are let through only until the session is up: then there are some for every UPDATE.
+type handler struct {
+	*diallers
+	next slog.Handler
+	peer netip.Addr
+}
+
+// Enabled lets warnings through, and everything of neighbours that are being dialled.
+func (h *handler) Enabled(_ context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn || h.peer.IsValid() && h.sessions.dialling(h.peer)
+}
+
+// Handle reads the message, and passes warnings on one level lower: to gobgp every closed connection is one.
+func (h *handler) Handle(ctx context.Context, r slog.Record) error {
+	if h.peer.IsValid() {
+		h.sessions.heard(h.peer, r)
+	}
+	if r.Level < slog.LevelWarn {
+		return nil
+	}
+	r.Level -= 4
+	if !h.next.Enabled(ctx, r.Level) || strings.HasPrefix(r.Message, "Closed an accepted connection") {
+		return nil
+	}
+	r.Message = "gobgp: " + r.Message
+	return h.next.Handle(ctx, r)
+}
+
+// WithAttrs remembers the neighbour that the logger is for.
+func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	out := *h
+	out.next = h.next.WithAttrs(attrs)
+	for _, a := range attrs {
+		if a.Key == "Key" {
+			if addr, err := netip.ParseAddr(a.Value.String()); err == nil {
+				out.peer = addr
+			}
+		}
+	}
+	return &out
+}
+
+// WithGroup is not used by gobgp.
+func (h *handler) WithGroup(name string) slog.Handler {
+	out := *h
+	out.next = h.next.WithGroup(name)
+	return &out
+}
+
+func (s *sessions) dialling(peer netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	return x != nil && x.state != gobgp.BGP_FSM_ESTABLISHED
+}
+
+// heard turns what gobgp's log says of a neighbour into the reason why its session is not up.
+func (s *sessions) heard(peer netip.Addr, r slog.Record) {
+	attrs := map[string]slog.Value{}
+	r.Attrs(func(a slog.Attr) bool { attrs[a.Key] = a.Value; return true })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	if x == nil || x.state == gobgp.BGP_FSM_ESTABLISHED || x.barred || x.peer.Down {
+		return
+	}
+	why, text := x.reason, x.text
+	switch r.Message {
+	case "failed to connect":
+		why, text = dialReason(x.peer, attrs["Error"].String())
+	case "sent notification":
+		why, text = ReasonNotificationSent, "we sent NOTIFICATION: "+notification(attrs)
+	case "received notification":
+		why, text = ReasonNotificationReceived, "the neighbour sent NOTIFICATION: "+notification(attrs)
+	case "outgoing connection IO error":
+		why, text = ReasonClosed, "the neighbour closed the connection before OPEN: it may not have us configured"
+	default:
+		return
+	}
+	if why != x.reason || text != x.text {
+		x.reason, x.text = why, text
+		signal(s.changed)
+	}
+}
+
+// dialReason says what a failed connect(2) may mean; a wrong password looks like no answer at all.
+func dialReason(p Peer, text string) (Reason, string) {
+	if i := strings.LastIndex(text, ": "); i >= 0 {
+		text = text[i+2:]
+	}
+	if text != "i/o timeout" {
+		return ReasonConnect, fmt.Sprintf("connect to port %d: %s", p.Port, text)
+	}
+	if p.Password != "" {
+		return ReasonNoAnswer, "no answer: the password differs, or the neighbour cannot be reached"
+	}
+	return ReasonNoAnswer, "no answer: the neighbour cannot be reached, or it wants a password"
+}
+
+func notification(attrs map[string]slog.Value) string {
+	if attrs["Code"].Kind() != slog.KindInt64 || attrs["Subcode"].Kind() != slog.KindInt64 {
+		return "unknown"
+	}
+	code, sub := attrs["Code"].Int64(), attrs["Subcode"].Int64()
+	return gobgp.NewNotificationErrorCode(uint8(code), uint8(sub)).String()
+}

@@ -1,0 +1,28 @@
+// Package bgp owns this node's BGP speaker: its sessions, what it announces and what it has learned.
+//
+// The speaker is gobgp v4, and nothing of gobgp leaves this package. Callers hand a whole Config to
+// Set, which compares it with what runs and changes the difference; they are told by empty signals
+// (Changed, SessionsChanged) that there is something to read, and read it with Learned and Peers.
+//
+// Invariants:
+//   - Policies and our own paths are in the speaker before the first neighbour is added, so that
+//     End-of-RIB (RFC 4724 section 2) tells a neighbour the truth.
+//   - Nothing is imported and nothing is exported unless a rule of policy.go says so: the default of
+//     both directions is to reject.
+//   - A session is torn down only for a change of what it has negotiated (see sessionKey). Filters,
+//     paths and attributes change under running sessions.
+//   - Learned says Synced only for routes that it has already handed out: a caller that removes stale
+//     routes once Synced is true never removes one that was confirmed but not yet read.
+//   - One bad peer is reported (PeerError) and left out; it never stops the others.
+//
+// Concurrency: a mutex orders Set, Restart, Leave and the housekeeping of Run, which are the only
+// callers that change the speaker. gobgp's watcher goroutine calls back for every best path and every
+// change of a session; the callbacks only note what happened, in table (learned.go) and sessions
+// (sessions.go), each under a mutex of its own, because gobgp's queue grows without bound while a
+// callback runs. Work that follows an event (a soft reset, a redial) is put on an agenda, which Run
+// works off.
+//
+// gobgp opens its sockets on threads of its own choosing: the speaker lives in the network namespace
+// of the process, and there is one speaker a process, because gobgp keeps its path selection options in
+// package variables.
+package bgp

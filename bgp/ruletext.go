@@ -1,0 +1,70 @@
+package bgp
+
+import (
+	"fmt"
+	"strings"
+)
+
+// String is the rule as one line of text, which tests compare and forPeer fingerprints.
+func (r rule) String() string {
+	var b strings.Builder
+	b.WriteString([]string{"any", "own", "internal", "external"}[r.From])
+	if r.Peers != nil {
+		fmt.Fprintf(&b, " peers %v", r.Peers)
+	}
+	if r.Family != 0 {
+		fmt.Fprintf(&b, " %v", r.Family)
+	}
+	if len(r.Prefixes) > 0 {
+		if r.Except {
+			b.WriteString(" not")
+		}
+		b.WriteString(" in")
+		for _, p := range r.Prefixes {
+			fmt.Fprintf(&b, " %v", p)
+		}
+	}
+	if r.Carrying != "" {
+		fmt.Fprintf(&b, " carrying %s", r.Carrying)
+	}
+	if s := r.Set.String(); s != "" {
+		b.WriteString(" set" + s)
+	}
+	b.WriteString(" " + []string{"pass", "accept", "reject"}[r.Verdict])
+	return b.String()
+}
+
+// String is "10.0.0.0/8{16,24}", or only the prefix where the range is just that.
+func (r PrefixRange) String() string {
+	if r.exact() {
+		return r.Prefix.String()
+	}
+	return fmt.Sprintf("%v{%d,%d}", r.Prefix, r.Min, r.Max)
+}
+
+// String is what is changed, each item after a space; empty when nothing is.
+func (a attributes) String() string {
+	var b strings.Builder
+	if a.NextHop.IsValid() {
+		fmt.Fprintf(&b, " next-hop %v", a.NextHop)
+	}
+	if a.Self {
+		b.WriteString(" next-hop self")
+	}
+	for _, c := range a.Communities {
+		b.WriteString(" community " + c)
+	}
+	for _, c := range a.Large {
+		b.WriteString(" large " + c)
+	}
+	if a.LocalPref != nil {
+		fmt.Fprintf(&b, " local-pref %d", *a.LocalPref)
+	}
+	if a.MED != nil {
+		fmt.Fprintf(&b, " med %d", *a.MED)
+	}
+	if a.Prepend != 0 {
+		fmt.Fprintf(&b, " prepend %d", a.Prepend)
+	}
+	return b.String()
+}

@@ -1,0 +1,257 @@
+package bgp
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+)
+
+const (
+	// settled is how long a session must have lasted for its neighbour to be dialled again at once when it
+	// is lost; one that fails sooner is left to gobgp's pace of one attempt in seven seconds.
+	settled = 10 * time.Second
+	// softOutDelay is when all is sent again to a neighbour that came up while others' routes arrived: it may
+	// have missed some (see docs/adr/0012).
+	softOutDelay = 500 * time.Millisecond
+	// penalty is how long a neighbour that sent too many prefixes stays out.
+	penalty = 5 * time.Minute
+)
+
+// session is what events have told of one neighbour.
+type session struct {
+	peer   Peer
+	state  gobgp.FSMState
+	since  time.Time
+	flaps  int
+	reason Reason
+	text   string // reason, for people
+	tried  bool   // a connection was attempted, or came in, since the last loss
+
+	// Of the established session, or of the one that is being restarted:
+	families []Family
+	graceful map[Family]bool // families whose routes outlive the session
+	restart  time.Duration   // the neighbour's restart time
+	hold     time.Duration
+	eor      map[Family]bool // End-of-RIB has come
+
+	stale  bool // lost with its routes kept
+	barred bool // it sent too many prefixes
+}
+
+// sessions are the neighbours and what has happened to them.
+type sessions struct {
+	log     *slog.Logger
+	changed chan struct{}
+	agenda  *agenda
+
+	mu     sync.Mutex
+	byAddr map[netip.Addr]*session
+	resend bool // we transit or reflect
+}
+
+func newSessions(log *slog.Logger, changed chan struct{}, a *agenda) *sessions {
+	return &sessions{log: log, changed: changed, agenda: a, byAddr: map[netip.Addr]*session{}}
+}
+
+// set makes the sessions those of these peers; what is known of those that stay is kept.
+func (s *sessions) set(peers []Peer, resend bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.byAddr
+	s.byAddr, s.resend = map[netip.Addr]*session{}, resend
+	for _, p := range peers {
+		x := old[p.Address]
+		if x == nil {
+			x = &session{since: time.Now()}
+		}
+		x.peer = p
+		s.byAddr[p.Address] = x
+	}
+	signal(s.changed)
+}
+
+// reset says that the neighbour's session was ended by us, for a reason.
+func (s *sessions) reset(peer netip.Addr, why Reason, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	if x == nil {
+		return
+	}
+	if x.state == gobgp.BGP_FSM_ESTABLISHED {
+		x.flaps++
+	}
+	*x = session{peer: x.peer, since: time.Now(), flaps: x.flaps, reason: why, text: text}
+	s.agenda.cancel(peer)
+	signal(s.changed)
+}
+
+// event takes in a change of state; gobgp tells of every one.
+func (s *sessions) event(ev *apiutil.WatchEventMessage_PeerEvent) {
+	if ev.Type != apiutil.PEER_EVENT_STATE {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := ev.Peer.State
+	x := s.byAddr[st.NeighborAddress]
+	if x == nil {
+		return
+	}
+	was := x.state
+	x.state = st.SessionState
+	switch {
+	case st.AdminState == api.PeerState_ADMIN_STATE_PFX_CT && st.SessionState != gobgp.BGP_FSM_ESTABLISHED:
+		s.tooMany(x)
+	case st.SessionState == gobgp.BGP_FSM_ESTABLISHED:
+		s.up(x, st)
+	case was == gobgp.BGP_FSM_ESTABLISHED:
+		s.down(x, st)
+	case st.DisconnectReason == api.PeerState_DISCONNECT_REASON_RESTART_TIMER_EXPIRED:
+		x.stale = false
+		x.reason, x.text = ReasonRestartExpired, fmt.Sprintf("the neighbour did not come back within its restart time of %v", x.restart)
+	case was > gobgp.BGP_FSM_ACTIVE && st.SessionState == gobgp.BGP_FSM_IDLE:
+		x.reason, x.text = reasonOf(st)
+	}
+	signal(s.changed)
+}
+
+// up notes what was negotiated.
+func (s *sessions) up(x *session, st apiutil.PeerState) {
+	addr := x.peer.Address
+	x.since, x.reason, x.text = time.Now(), ReasonNone, ""
+	x.families, x.graceful, x.eor = nil, map[Family]bool{}, map[Family]bool{}
+	x.restart, x.hold = 0, x.peer.Hold
+	cap4724 := false
+	for _, c := range st.RemoteCap {
+		switch c := c.(type) {
+		case *gobgp.CapMultiProtocol:
+			if fam, ok := familyFrom(c.CapValue); ok && slices.Contains(x.peer.Families, fam) {
+				x.families = append(x.families, fam)
+			}
+		case *gobgp.CapGracefulRestart:
+			cap4724, x.restart = true, time.Duration(c.Time)*time.Second
+			for _, t := range c.Tuples {
+				if fam, ok := familyFrom(gobgp.NewFamily(t.AFI, t.SAFI)); ok && x.peer.GracefulRestart {
+					x.graceful[fam] = true
+				}
+			}
+		}
+	}
+	slices.Sort(x.families)
+	s.agenda.cancel(addr, redial)
+	switch {
+	case x.stale && !cap4724:
+		// RFC 4724 section 4.2: without the capability in the new OPEN the old routes go at once.
+		s.agenda.set(addr, endStale, time.Now())
+	case x.stale:
+		s.agenda.set(addr, endStale, time.Now().Add(max(x.restart, 30*time.Second)))
+	}
+	if s.resend {
+		s.agenda.set(addr, softOut, time.Now().Add(softOutDelay))
+	}
+	s.log.Info("BGP session is up", "peer", x.peer.Name, "address", addr, "AS", st.PeerASN, "families", fmt.Sprint(x.families))
+}
+
+// down notes why a session was lost and what becomes of its routes.
+func (s *sessions) down(x *session, st apiutil.PeerState) {
+	addr := x.peer.Address
+	lasted := time.Since(x.since)
+	x.reason, x.text = reasonOf(st)
+	x.since, x.eor = time.Now(), nil
+	x.flaps++
+	s.agenda.cancel(addr, softOut, endStale)
+	x.stale = st.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART && len(x.graceful) > 0
+	if !x.stale && lasted > settled {
+		s.agenda.set(addr, redial, time.Now())
+	}
+	s.log.Warn("BGP session is down", "peer", x.peer.Name, "address", addr, "reason", x.text, "routes kept", x.stale)
+}
+
+func (s *sessions) tooMany(x *session) {
+	if x.barred {
+		return
+	}
+	if x.since = time.Now(); x.state != gobgp.BGP_FSM_ESTABLISHED {
+		x.flaps++
+	}
+	x.barred, x.stale, x.eor = true, false, nil
+	x.reason = ReasonMaxPrefixes
+	x.text = fmt.Sprintf("it sent more than %d prefixes of a family: admitted again in %v, or when maxPrefixes or its filters change", x.peer.MaxPrefixes, penalty)
+	s.agenda.set(x.peer.Address, restore, time.Now())
+	s.log.Warn("BGP neighbour sent too many prefixes", "peer", x.peer.Name, "limit", x.peer.MaxPrefixes, "out for", penalty)
+}
+
+// endOfRIB notes that a neighbour has told all it knows of a family.
+func (s *sessions) endOfRIB(p *apiutil.Path) {
+	fam, ok := familyFrom(p.Family)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[p.PeerAddress]
+	if x == nil || x.eor == nil {
+		return
+	}
+	x.eor[fam] = true
+	if x.complete() {
+		if x.stale {
+			x.stale = false
+			s.agenda.cancel(x.peer.Address, endStale)
+		}
+		signal(s.changed)
+	}
+}
+
+// complete says that End-of-RIB has come for every family of the session.
+func (x *session) complete() bool {
+	if x.state != gobgp.BGP_FSM_ESTABLISHED || len(x.families) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(x.families, func(f Family) bool { return !x.eor[f] })
+}
+
+// complete says that every neighbour that is not down has told all it knows.
+func (s *sessions) complete() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.byAddr {
+		if !x.peer.Down && !x.complete() {
+			return false
+		}
+	}
+	return true
+}
+
+// reasonOf is why gobgp says that a session ended.
+func reasonOf(st apiutil.PeerState) (Reason, string) {
+	text := st.DisconnectMessage
+	switch st.DisconnectReason {
+	case api.PeerState_DISCONNECT_REASON_NOTIFICATION_RECEIVED, api.PeerState_DISCONNECT_REASON_HARD_RESET:
+		return ReasonNotificationReceived, "the neighbour sent NOTIFICATION: " + strings.TrimPrefix(text, "notification-received ")
+	case api.PeerState_DISCONNECT_REASON_NOTIFICATION_SENT:
+		return ReasonNotificationSent, "we sent NOTIFICATION: " + strings.TrimPrefix(text, "notification-sent ")
+	case api.PeerState_DISCONNECT_REASON_HOLD_TIMER_EXPIRED:
+		return ReasonHoldTimerExpired, "Hold Timer Expired: nothing was heard from the neighbour"
+	case api.PeerState_DISCONNECT_REASON_READ_FAILED, api.PeerState_DISCONNECT_REASON_WRITE_FAILED:
+		return ReasonClosed, "the connection was closed without a NOTIFICATION"
+	case api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART:
+		return ReasonRestarting, "the connection was lost without a NOTIFICATION: the neighbour may be restarting"
+	case api.PeerState_DISCONNECT_REASON_BAD_PEER_AS:
+		return ReasonBadAS, "OPEN Message Error, Bad Peer AS: the neighbour has another AS number than configured"
+	case api.PeerState_DISCONNECT_REASON_INVALID_MSG:
+		return ReasonBadMessage, "the neighbour answered OPEN with something else"
+	case api.PeerState_DISCONNECT_REASON_ADMIN_DOWN, api.PeerState_DISCONNECT_REASON_DECONFIGURED:
+		return ReasonReconfigured, "ended by us"
+	}
+	return ReasonClosed, text
+}

@@ -1,0 +1,170 @@
+package bgp
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"github.com/osrg/gobgp/v4/pkg/server"
+)
+
+// Peers returns the state of every peer of the last Set that was valid, sorted by name.
+func (s *Speaker) Peers(ctx context.Context) ([]PeerState, error) {
+	srv, _ := s.running()
+	if srv == nil {
+		return nil, nil
+	}
+	states := s.sessions.states()
+	byAddr := map[netip.Addr]*PeerState{}
+	for i := range states {
+		byAddr[states[i].Address] = &states[i]
+	}
+	err := srv.ListPeer(ctx, &api.ListPeerRequest{EnableAdvertised: true}, func(p *api.Peer) {
+		addr, err := netip.ParseAddr(p.GetState().GetNeighborAddress())
+		if err != nil {
+			return
+		}
+		if st := byAddr[addr]; st != nil {
+			st.count(p)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list BGP neighbours: %w", err)
+	}
+	slices.SortFunc(states, func(a, b PeerState) int { return cmp.Compare(a.Name, b.Name) })
+	return states, nil
+}
+
+// running is the gobgp that runs, and what it runs.
+func (s *Speaker) running() (*server.BgpServer, Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, Config{}
+	}
+	return s.srv, s.now
+}
+
+// states is what events have told of the sessions.
+func (s *sessions) states() []PeerState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]PeerState, 0, len(s.byAddr))
+	for _, x := range s.byAddr {
+		st := PeerState{
+			Name: x.peer.Name, Address: x.peer.Address, AS: x.peer.AS, State: stateName(x.state), Since: x.since,
+			Reason: x.reason, LastError: x.text, Flaps: x.flaps, Stale: x.stale,
+			Received: map[Family]int{}, Accepted: map[Family]int{}, Advertised: map[Family]int{},
+		}
+		if x.state == gobgp.BGP_FSM_ESTABLISHED {
+			st.Families = slices.Clone(x.families)
+			st.HoldTime = x.hold
+			st.GracefulRestart = len(x.graceful) > 0
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// stateName is a state by its name in RFC 4271 section 8.2.2.
+func stateName(s gobgp.FSMState) string {
+	switch s {
+	case gobgp.BGP_FSM_CONNECT:
+		return "Connect"
+	case gobgp.BGP_FSM_ACTIVE:
+		return "Active"
+	case gobgp.BGP_FSM_OPENSENT:
+		return "OpenSent"
+	case gobgp.BGP_FSM_OPENCONFIRM:
+		return "OpenConfirm"
+	case gobgp.BGP_FSM_ESTABLISHED:
+		return "Established"
+	}
+	return "Idle"
+}
+
+// count adds what gobgp counts.
+func (st *PeerState) count(p *api.Peer) {
+	if st.State != "Established" {
+		return
+	}
+	st.HoldTime = time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second
+	for _, af := range p.GetAfiSafis() {
+		x := af.GetState()
+		fam, ok := familyFrom(apiutil.ToFamily(x.GetFamily()))
+		if !ok {
+			continue
+		}
+		st.Received[fam] = int(x.GetReceived())
+		st.Advertised[fam] = int(x.GetAdvertised())
+	}
+}
+
+// Advertised returns what the neighbours of established sessions are told, sorted by peer and prefix.
+func (s *Speaker) Advertised(ctx context.Context) ([]AdvertisedRoute, error) {
+	srv, now := s.running()
+	if srv == nil {
+		return nil, nil
+	}
+	var out []AdvertisedRoute
+	for _, p := range now.Peers {
+		if p.Down {
+			continue
+		}
+		for _, fam := range p.Families {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			req := apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_ADJ_OUT, Name: p.Address.String(), Family: fam.gobgp()}
+			err := srv.ListPath(req, func(nlri gobgp.NLRI, paths []*apiutil.Path) {
+				for _, path := range paths {
+					if r, ok := advertised(p.Name, nlri, path); ok {
+						out = append(out, r)
+					}
+				}
+			})
+			if err != nil {
+				return nil, fmt.Errorf("list what BGP peer %s is told: %w", p.Name, err)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b AdvertisedRoute) int {
+		return cmp.Or(cmp.Compare(a.Peer, b.Peer), a.Prefix.Addr().Compare(b.Prefix.Addr()), a.Prefix.Bits()-b.Prefix.Bits())
+	})
+	return out, nil
+}
+
+func advertised(peer string, nlri gobgp.NLRI, p *apiutil.Path) (AdvertisedRoute, bool) {
+	n, ok := nlri.(*gobgp.IPAddrPrefix)
+	if !ok {
+		return AdvertisedRoute{}, false
+	}
+	r := AdvertisedRoute{Peer: peer, Prefix: n.Prefix, NextHop: nextHop(p)}
+	for _, a := range p.Attrs {
+		switch a := a.(type) {
+		case *gobgp.PathAttributeAsPath:
+			for _, seg := range a.Value {
+				r.ASPath = append(r.ASPath, seg.GetAS()...)
+			}
+		case *gobgp.PathAttributeCommunities:
+			for _, c := range a.Value {
+				r.Communities = append(r.Communities, fmt.Sprintf("%d:%d", c>>16, c&0xffff))
+			}
+		case *gobgp.PathAttributeLargeCommunities:
+			for _, c := range a.Values {
+				r.Communities = append(r.Communities, c.String())
+			}
+		case *gobgp.PathAttributeLocalPref:
+			r.LocalPref = &a.Value
+		case *gobgp.PathAttributeMultiExitDisc:
+			r.MED = &a.Value
+		}
+	}
+	return r, true
+}
