@@ -1,0 +1,187 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+
+	"github.com/podroute/podroute/cni/cnipb"
+	"github.com/podroute/podroute/cni/hostlink"
+	"github.com/podroute/podroute/cni/internal/rtnl"
+)
+
+// DefaultSocket is where the agent listens, unless the network configuration says "socket".
+const DefaultSocket = "/run/podroute/cni.sock"
+
+// Time limits of one execution. Runtimes have their own, of minutes.
+const (
+	dialTimeout = 5 * time.Second
+	callTimeout = 60 * time.Second
+	delTimeout  = 20 * time.Second // then DEL deletes the link itself
+)
+
+// Codes of errors, from the CNI specification's section 5.
+const (
+	codeEnvironment   = 4
+	codeIO            = 5
+	codeTryAgainLater = 11
+	codeNotAvailable  = 50
+)
+
+// version answers VERSION; it agrees with what the agent serves.
+const version = `{"cniVersion":"1.1.0","supportedVersions":["0.3.1","0.4.0","1.0.0","1.1.0"]}` + "\n"
+
+// Plugin is one execution of the plugin.
+type Plugin struct {
+	Getenv func(string) string
+	Stdin  io.Reader
+	Stdout io.Writer
+}
+
+// failure is a CNI error as it is printed.
+type failure struct {
+	CNIVersion string `json:"cniVersion"`
+	Code       uint32 `json:"code"`
+	Msg        string `json:"msg"`
+	Details    string `json:"details,omitempty"`
+}
+
+func (f *failure) Error() string { return f.Msg }
+
+func failf(code uint32, format string, args ...any) *failure {
+	return &failure{Code: code, Msg: fmt.Sprintf(format, args...)}
+}
+
+// Run does what CNI_COMMAND asks, and prints the result or a CNI error. It returns the exit code.
+func (p Plugin) Run(ctx context.Context) int {
+	command := p.Getenv("CNI_COMMAND")
+	if command == "VERSION" {
+		return p.print([]byte(version))
+	}
+	config, err := io.ReadAll(p.Stdin)
+	if err != nil {
+		return p.fail(config, failf(codeIO, "read standard input: %v", err))
+	}
+	result, f := p.call(ctx, command, config)
+	if f != nil {
+		return p.fail(config, f)
+	}
+	return p.print(result)
+}
+
+func (p Plugin) print(b []byte) int {
+	if _, err := p.Stdout.Write(b); err != nil {
+		return 1 // nobody is left to be told
+	}
+	return 0
+}
+
+// fail prints a CNI error, in the version that the configuration asked for where that can be read.
+func (p Plugin) fail(config []byte, f *failure) int {
+	var conf struct {
+		CNIVersion string `json:"cniVersion"`
+	}
+	_ = json.Unmarshal(config, &conf) // the agent has judged it, or is not there
+	if f.CNIVersion = conf.CNIVersion; f.CNIVersion == "" {
+		f.CNIVersion = "1.0.0"
+	}
+	b, err := json.Marshal(f)
+	if err != nil {
+		return 1
+	}
+	p.print(append(b, '\n'))
+	return 1
+}
+
+// call has the agent do it.
+func (p Plugin) call(ctx context.Context, command string, config []byte) ([]byte, *failure) {
+	var conf struct {
+		Socket string `json:"socket"`
+	}
+	_ = json.Unmarshal(config, &conf) // the agent judges it
+	if conf.Socket == "" {
+		conf.Socket = DefaultSocket
+	}
+	request := &cnipb.Request{
+		ContainerId: p.Getenv("CNI_CONTAINERID"),
+		Netns:       p.Getenv("CNI_NETNS"),
+		IfName:      p.Getenv("CNI_IFNAME"),
+		Args:        p.Getenv("CNI_ARGS"),
+		Config:      config,
+	}
+	timeout := callTimeout
+	if command == "DEL" {
+		timeout = delTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	response, err := ask(ctx, conf.Socket, command, request)
+	var bad *failure
+	switch {
+	case errors.As(err, &bad):
+		return nil, bad
+	case err != nil && command == "DEL":
+		return nil, removeLink(request, err)
+	case err != nil && command == "STATUS":
+		return nil, failf(codeNotAvailable, "the podroute agent does not answer: %v", err)
+	case err != nil:
+		return nil, failf(codeTryAgainLater, "the podroute agent does not answer; see that it runs (podroute doctor): %v", err)
+	}
+	if e := response.GetError(); e != nil {
+		return nil, &failure{Code: e.GetCode(), Msg: e.GetMsg(), Details: e.GetDetails()}
+	}
+	return response.GetResult(), nil
+}
+
+// ask calls the agent. A *failure is final; any other error means that there is no agent to ask.
+func ask(ctx context.Context, socket, command string, r *cnipb.Request) (*cnipb.Response, error) {
+	switch command {
+	case "ADD", "DEL", "CHECK", "STATUS", "GC":
+	default:
+		return nil, failf(codeEnvironment, "CNI_COMMAND %q is none of ADD, DEL, CHECK, STATUS, GC, VERSION", command)
+	}
+	d := net.Dialer{Timeout: dialTimeout}
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	c := ttrpc.NewClient(conn)
+	defer func() { _ = c.Close() }()
+	agent := cnipb.NewCNIClient(c)
+	switch command {
+	case "ADD":
+		return agent.Add(ctx, r)
+	case "DEL":
+		return agent.Del(ctx, r)
+	case "CHECK":
+		return agent.Check(ctx, r)
+	case "STATUS":
+		return agent.Status(ctx, r)
+	default:
+		return agent.GC(ctx, r)
+	}
+}
+
+// removeLink serves DEL without the agent, which did not answer because of why.
+func removeLink(r *cnipb.Request, why error) *failure {
+	if r.GetContainerId() == "" || r.GetIfName() == "" {
+		return failf(codeEnvironment, "CNI_CONTAINERID or CNI_IFNAME is missing")
+	}
+	name := hostlink.For(r.GetContainerId(), r.GetIfName()).Name
+	conn, err := rtnl.Dial()
+	if err == nil {
+		defer func() { _ = conn.Close() }()
+		err = conn.DeleteLinkByName(name)
+	}
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return failf(codeTryAgainLater, "delete %s: %v; and the podroute agent does not answer: %v", name, err, why)
+	}
+	return nil
+}

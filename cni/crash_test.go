@@ -1,0 +1,5 @@
+package cni_test
+
+const serveEnv = "PODROUTE_TEST_SERVE"
+
+func serveForCrashTest(string) {}

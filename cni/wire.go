@@ -1,0 +1,242 @@
+package cni
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/podroute/podroute/cni/hostlink"
+	"github.com/podroute/podroute/cni/internal/rtnl"
+	"github.com/podroute/podroute/internal/failpoint"
+)
+
+// Marks of the routes to pods.
+const (
+	routeProtocol = 179 // RTPROT of everything podroute installs: the number of BGP's port
+	routeMetric   = 100 // host routes of pods; learned routes have another
+)
+
+// runningWait is how long ADD waits for the kernel to put a link into use that is up at both ends.
+const runningWait = 2 * time.Second
+
+// Failpoints lists the places where a test may kill the process (package failpoint): one after every
+// kind of netlink message on the way of an ADD and a DEL.
+func Failpoints() []string {
+	return []string{
+		"cni.after-veth", "cni.after-alias", "cni.after-host-up",
+		"cni.after-pod-mode", "cni.after-pod-up", "cni.after-pod-address", "cni.after-pod-neighbour", "cni.after-pod-route",
+		"cni.after-host-neighbour", "cni.after-host-route", "cni.after-running",
+		"cni.after-down", "cni.after-delete",
+	}
+}
+
+// gateway is the next hop of a pod's default route: link-local, the same in every pod, and nowhere
+// configured. The pod's permanent neighbour entry leads to it.
+func gateway(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.AddrFrom4([4]byte{169, 254, 1, 1})
+	}
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: 1})
+}
+
+// defaultRoute is 0.0.0.0/0 or ::/0.
+func defaultRoute(a netip.Addr) netip.Prefix {
+	if a.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+// host is the prefix of an address alone.
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// linkLocal is the IPv6 link-local address that RFC 4291 appendix A makes of a MAC address.
+func linkLocal(mac []byte) netip.Prefix {
+	a := [16]byte{0: 0xfe, 1: 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5]}
+	return netip.PrefixFrom(netip.AddrFrom16(a), 64)
+}
+
+func hasIPv6(addrs []netip.Addr) bool {
+	for _, a := range addrs {
+		if a.Is6() {
+			return true
+		}
+	}
+	return false
+}
+
+// step wraps the error of a netlink message, or passes the failpoint behind it.
+func step(point string, err error, format string, args ...any) error {
+	if err != nil {
+		return fmt.Errorf(format+": %w", append(args, err)...)
+	}
+	failpoint.Hit(point)
+	return nil
+}
+
+// wiring is one pod to be wired.
+type wiring struct {
+	Attachment
+	link hostlink.Link
+	ns   *netNS
+	mtu  int
+}
+
+// wire makes the veth pair and everything on it, host side and pod side. The order matters: the alias
+// comes before the pod's address, so that no address is ever in use that the journal does not know;
+// the host routes come last, so that nothing is sent to a pod that cannot answer. What a failure
+// leaves behind is for the caller to remove.
+func (s *Server) wire(conn *rtnl.Conn, w wiring) (index int, err error) {
+	err = conn.AddVeth(rtnl.Veth{
+		Name: w.link.Name, MAC: w.link.MAC, Peer: w.IfName, PeerMAC: w.link.PodMAC, PeerNS: w.ns.fd(), MTU: w.mtu,
+	})
+	if err := step("cni.after-veth", err, "create veth %s", w.link.Name); err != nil {
+		return 0, err
+	}
+	link, err := conn.LinkByName(w.link.Name)
+	if err != nil {
+		return 0, fmt.Errorf("find veth %s: %w", w.link.Name, err)
+	}
+	// No link-local address on the host side: nobody needs one, and it would begin with duplicate
+	// address detection.
+	change := rtnl.Change{Alias: w.alias(), NoLinkLocal: true, Router: true}
+	err = conn.SetLink(link.Index, change)
+	if errors.Is(err, unix.EAFNOSUPPORT) && !hasIPv6(w.Addresses) {
+		change.NoLinkLocal = false // a kernel without IPv6
+		err = conn.SetLink(link.Index, change)
+	}
+	if err := step("cni.after-alias", err, "set alias of %s", w.link.Name); err != nil {
+		return link.Index, err
+	}
+	err = conn.SetLink(link.Index, rtnl.Change{Up: true})
+	if err := step("cni.after-host-up", err, "set %s up", w.link.Name); err != nil {
+		return link.Index, err
+	}
+	if err := wirePod(link.Peer, w); err != nil {
+		return link.Index, err
+	}
+	if err := wireHost(conn, link.Index, w.Attachment, w.link); err != nil {
+		return link.Index, err
+	}
+	return link.Index, nil
+}
+
+// wirePod does the pod's side.
+func wirePod(index int, w wiring) error {
+	conn, err := rtnl.DialAt(w.ns.fd())
+	if err != nil {
+		return fmt.Errorf("enter %s: %w", w.ns.file.Name(), err)
+	}
+	defer func() { _ = conn.Close() }()
+	six := hasIPv6(w.Addresses)
+	if six {
+		// Its link-local address is ours to give, below: the kernel's own would be detected for duplicates.
+		err = conn.SetLink(index, rtnl.Change{NoLinkLocal: true})
+		if err := step("cni.after-pod-mode", err, "prepare %s for IPv6", w.IfName); err != nil {
+			return err
+		}
+	}
+	err = conn.SetLink(index, rtnl.Change{Up: true})
+	if err := step("cni.after-pod-up", err, "set %s up", w.IfName); err != nil {
+		return err
+	}
+	prefixes := make([]netip.Prefix, 0, 3)
+	for _, a := range w.Addresses {
+		prefixes = append(prefixes, host(a))
+	}
+	if six {
+		prefixes = append(prefixes, linkLocal(w.link.PodMAC))
+	}
+	for _, p := range prefixes {
+		err := conn.AddAddress(index, p)
+		if errors.Is(err, unix.EACCES) && p.Addr().Is6() {
+			// Runtimes that know no IPv6 switch it off in new namespaces.
+			if err = enableIPv6(w.ns, w.IfName); err == nil {
+				err = conn.AddAddress(index, p)
+			}
+		}
+		if err := step("cni.after-pod-address", err, "give %s the address %v", w.IfName, p); err != nil {
+			return err
+		}
+	}
+	for _, a := range w.Addresses {
+		err := conn.SetNeighbour(index, gateway(a), w.link.MAC)
+		if err := step("cni.after-pod-neighbour", err, "make %v a neighbour of %s", gateway(a), w.IfName); err != nil {
+			return err
+		}
+		err = conn.AddRoute(rtnl.Route{Dst: defaultRoute(a), Gateway: gateway(a), Link: index})
+		if err := step("cni.after-pod-route", err, "route %v via %v in the pod", defaultRoute(a), gateway(a)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wireHost makes the host side's neighbour entries and routes, or those of them that are missing.
+func wireHost(conn *rtnl.Conn, index int, a Attachment, l hostlink.Link) error {
+	for _, addr := range a.Addresses {
+		err := conn.SetNeighbour(index, addr, l.PodMAC)
+		if err := step("cni.after-host-neighbour", err, "make %v a neighbour of %s", addr, l.Name); err != nil {
+			return err
+		}
+		err = conn.AddRoute(rtnl.Route{Dst: host(addr), Link: index, Metric: routeMetric, Protocol: routeProtocol})
+		if errors.Is(err, unix.EEXIST) {
+			err = ours(conn, index, addr)
+		}
+		if err := step("cni.after-host-route", err, "route %v to %s", host(addr), l.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ours tells whether the route that was there before us is the one we wanted.
+func ours(conn *rtnl.Conn, index int, addr netip.Addr) error {
+	routes, err := conn.Routes(index)
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if r.Dst == host(addr) && r.Metric == routeMetric && r.Protocol == routeProtocol {
+			return nil
+		}
+	}
+	return fmt.Errorf("there is another route to it of metric %d; find it with \"ip route show %v\"", routeMetric, host(addr))
+}
+
+// enableIPv6 undoes net.ipv6.conf.<if>.disable_ipv6.
+func enableIPv6(ns *netNS, ifName string) error {
+	path := "/proc/sys/net/ipv6/conf/" + ifName + "/disable_ipv6"
+	return rtnl.Within(ns.fd(), func() error { return os.WriteFile(path, []byte("0"), 0) })
+}
+
+// awaitRunning waits until packets can leave the host side. It came up first, when the pod's side was
+// still down: the kernel then opens its queue from a work item of its own (linkwatch), a moment after
+// the other end has come up, and drops what is sent before. Since Linux 6.9 asking for the link does
+// that work at once.
+func awaitRunning(ctx context.Context, conn *rtnl.Conn, index int) error {
+	ctx, cancel := context.WithTimeout(ctx, runningWait)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		l, err := conn.LinkByIndex(index)
+		if err != nil {
+			return fmt.Errorf("find the link again: %w", err)
+		}
+		if l.Running {
+			failpoint.Hit("cni.after-running")
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s has no carrier although both its ends were set up: %w", l.Name, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
