@@ -1,16 +1,18 @@
-// Package nstest gives tests network namespaces of their own.
+// Package nstest gives tests and benchmarks network namespaces of their own.
 //
 // A namespace here has no name: it is held by a file descriptor of the test process, so that it and
 // everything in it (links, routes, sockets) vanish with the process, however the test ends. Programs
 // are started in it by path, /proc/PID/fd/N, which is also a valid CNI_NETNS.
 //
-// Tests that use it need CAP_NET_ADMIN: New fails, never skips, without it.
+// Tests that use it need CAP_NET_ADMIN: New fails, never skips, without it. What takes no testing.TB
+// returns its error instead: Open, Join and Launch serve programs that measure.
 package nstest
 
 import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -30,6 +32,16 @@ type NS struct {
 // New makes a namespace that lasts until the test ends.
 func New(t testing.TB) *NS {
 	t.Helper()
+	n, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	return n
+}
+
+// Open makes a namespace that lasts until Close, or as long as this process or one inside it.
+func Open() (*NS, error) {
 	type made struct {
 		file *os.File
 		err  error
@@ -46,13 +58,18 @@ func New(t testing.TB) *NS {
 	}()
 	m := <-ch
 	if m.err != nil {
-		t.Fatal(m.err)
+		return nil, m.err
 	}
 	n := &NS{file: m.file}
-	t.Cleanup(func() { _ = n.file.Close() })
-	n.Run(t, "ip link set lo up")
-	return n
+	if _, err := n.Try("ip link set lo up"); err != nil {
+		_ = n.Close()
+		return nil, err
+	}
+	return n, nil
 }
+
+// Close lets go of the namespace.
+func (n *NS) Close() error { return n.file.Close() }
 
 // Path names the namespace for other processes, for as long as this one lives.
 func (n *NS) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd()) }
@@ -114,43 +131,78 @@ func (n *NS) Run(t testing.TB, lines ...string) string {
 // children. What it prints goes to the test's log if the test fails.
 func (n *NS) Start(t testing.TB, name string, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	c := n.Command(ctx, name, args...)
 	var out bytes.Buffer
-	c.Stdout, c.Stderr = &out, &out
-	started := make(chan error, 1)
-	done := make(chan struct{})
-	go func() {
-		runtime.LockOSThread() // Pdeathsig is tied to the thread that starts the child
-		defer runtime.UnlockOSThread()
-		defer close(done)
-		err := c.Start()
-		started <- err
-		if err == nil {
-			_ = c.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		cancel()
+	p, err := n.Launch(context.Background(), &out, name, args...)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL)
-		cancel()
-		<-done
+		p.Stop()
 		if t.Failed() {
 			t.Logf("%s printed:\n%s", name, out.String())
 		}
 	})
-	return c
+	return p.Cmd
+}
+
+// Process is a program that runs in a namespace.
+type Process struct {
+	Cmd  *exec.Cmd
+	done chan struct{}
+	kill context.CancelFunc
+}
+
+// Launch runs a program in the namespace until Stop or the end of ctx; out gets what it prints.
+func (n *NS) Launch(ctx context.Context, out io.Writer, name string, args ...string) (*Process, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	p := &Process{Cmd: n.Command(ctx, name, args...), done: make(chan struct{}), kill: cancel}
+	p.Cmd.Stdout, p.Cmd.Stderr = out, out
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // Pdeathsig is tied to the thread that starts the child
+		defer runtime.UnlockOSThread()
+		defer close(p.done)
+		err := p.Cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.Cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		cancel()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Done is closed when the program has ended, of itself too.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Stop kills the program with all its children, and waits for its end.
+func (p *Process) Stop() {
+	_ = syscall.Kill(-p.Cmd.Process.Pid, syscall.SIGKILL)
+	p.kill()
+	<-p.done
 }
 
 // Veth joins two namespaces with a pair of links, both up.
 func Veth(t testing.TB, a *NS, aName string, b *NS, bName string) {
 	t.Helper()
-	a.Run(t, fmt.Sprintf("ip link add %s type veth peer name %s netns %s", aName, bName, b.Path()),
-		fmt.Sprintf("ip link set %s up", aName))
-	b.Run(t, fmt.Sprintf("ip link set %s up", bName))
+	if err := Join(a, aName, b, bName); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Join is Veth for programs that are no tests.
+func Join(a *NS, aName string, b *NS, bName string) error {
+	if _, err := a.Try(fmt.Sprintf("ip link add %s type veth peer name %s netns %s", aName, bName, b.Path())); err != nil {
+		return err
+	}
+	if _, err := a.Try("ip link set " + aName + " up"); err != nil {
+		return err
+	}
+	_, err := b.Try("ip link set " + bName + " up")
+	return err
 }
 
 // Within polls cond until it returns nil, and fails the test with its last error after d.
