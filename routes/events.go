@@ -1,0 +1,143 @@
+package routes
+
+import (
+	"net/netip"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// surroundings is what is remembered of links and addresses, to tell news from repetition.
+type surroundings struct {
+	links map[int]linkState
+	addrs map[linkAddr]uint32 // flags
+}
+
+type linkState struct {
+	name string
+	up   bool
+	mtu  int
+}
+
+type linkAddr struct {
+	link   int
+	prefix netip.Prefix
+}
+
+func newSurroundings() surroundings {
+	return surroundings{links: map[int]linkState{}, addrs: map[linkAddr]uint32{}}
+}
+
+// drain takes in what others have done since the last time, and returns the number of datagrams.
+func (f *FIB) drain() int {
+	news := false
+	n, lost := f.monitor.drain(func(h header, body []byte) {
+		switch h.typ {
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+			news = f.linkEvent(h, body) || news
+		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+			news = f.addrEvent(h, body) || news
+		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+			news = f.routeEvent(h, body) || news
+		case unix.RTM_NEWNEXTHOP, unix.RTM_DELNEXTHOP:
+			news = f.objectEvent(body) || news
+		}
+	})
+	if lost {
+		f.dirty, news = true, true
+		f.seen = newSurroundings()
+	}
+	if news {
+		f.signal()
+	}
+	return n
+}
+
+// linkEvent takes in a change of a link and reports whether it is news.
+func (f *FIB) linkEvent(h header, body []byte) bool {
+	l, ok := parseLink(body)
+	if !ok {
+		return false
+	}
+	if f.image.links[l.Index] > 0 {
+		f.check = true // carrier may have come and gone unseen between two events
+	}
+	if l.Loopback {
+		f.dirty = true // IPv6 unreachable routes are on it
+	}
+	was, known := f.seen.links[l.Index]
+	if h.typ == unix.RTM_DELLINK {
+		delete(f.seen.links, l.Index)
+		return !f.isPod(l.Name)
+	}
+	is := linkState{l.Name, l.Up, l.MTU}
+	f.seen.links[l.Index] = is
+	return !f.isPod(l.Name) && (!known || was != is)
+}
+
+func (f *FIB) isPod(name string) bool { return f.podLinks != "" && strings.HasPrefix(name, f.podLinks) }
+
+// addrEvent takes in a change of an address and reports whether it is news.
+func (f *FIB) addrEvent(h header, body []byte) bool {
+	a, flags, ok := parseAddr(body)
+	if !ok || f.isPod(f.seen.links[a.link].name) {
+		return false
+	}
+	if h.typ == unix.RTM_NEWADDR {
+		was, known := f.seen.addrs[a]
+		f.seen.addrs[a] = flags
+		return !known || was != flags // a router advertisement repeats them
+	}
+	delete(f.seen.addrs, a)
+	for _, s := range f.sets.all {
+		if s.src == a.prefix.Addr() {
+			f.dirty = true // the kernel takes such routes away (IPv4) or their source (IPv6)
+		}
+	}
+	return true
+}
+
+// routeEvent takes in a change of a route by someone else and reports whether it is news.
+func (f *FIB) routeEvent(h header, body []byte) bool {
+	r, ok := parseRoute(body, false)
+	if !ok {
+		return false
+	}
+	e := f.table.get(r.dst)
+	switch {
+	case r.protocol == protocol && r.metric != metric:
+		return false // a pod's
+	case !r.ours():
+		// It may have replaced ours, which the kernel does not mention.
+		if r.metric == metric && (e != nil || f.inline) {
+			f.dirty = true
+		}
+		return true
+	case h.typ == unix.RTM_NEWROUTE:
+		f.dirty = true // someone else uses our marks
+		return true
+	case e == nil || e.have == nil:
+		return false // we have removed it as well
+	}
+	switch g := e.have; {
+	case g.id != r.id:
+		return false // it had been replaced by then
+	case g.id == 0:
+		f.dirty = true
+	default:
+		e.setHave(nil)
+		f.image.loose = true
+		f.lost = append(f.lost, r.dst)
+	}
+	return true
+}
+
+// objectEvent takes in a change of a nexthop object by someone else and reports whether it is news.
+func (f *FIB) objectEvent(body []byte) bool {
+	o, ok := parseObject(body)
+	if !ok || !inRange(o.id) {
+		return false
+	}
+	f.dirty = true // routes go with it unannounced
+	return true
+}

@@ -1,0 +1,135 @@
+package routes
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Links lists the network interfaces and their addresses, by index.
+func (f *FIB) Links(ctx context.Context) ([]Link, error) {
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	var links []Link
+	err := f.reader.dump(ctx, func(w *writer) {
+		w.begin(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+		w.raw(make([]byte, unix.SizeofIfInfomsg)...)
+		w.end()
+	}, func() { links = nil }, func(typ uint16, body []byte) {
+		if l, ok := parseLink(body); ok && typ == unix.RTM_NEWLINK {
+			links = append(links, l)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("routes: dump of links: %w", err)
+	}
+	var addrs []linkAddr
+	err = f.reader.dump(ctx, func(w *writer) {
+		w.begin(unix.RTM_GETADDR, unix.NLM_F_DUMP)
+		w.raw(make([]byte, unix.SizeofIfAddrmsg)...)
+		w.end()
+	}, func() { addrs = nil }, func(typ uint16, body []byte) {
+		if a, _, ok := parseAddr(body); ok && typ == unix.RTM_NEWADDR {
+			addrs = append(addrs, a)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("routes: dump of addresses: %w", err)
+	}
+	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })
+	for _, a := range addrs {
+		i, ok := slices.BinarySearchFunc(links, a.link, func(l Link, index int) int { return l.Index - index })
+		if ok {
+			links[i].Prefixes = append(links[i].Prefixes, a.prefix)
+		}
+	}
+	return links, nil
+}
+
+// Foreign lists the destinations of the main table's routes that are not of our protocol, sorted,
+// each once; a default route is among them as 0.0.0.0/0 or ::/0.
+func (f *FIB) Foreign(ctx context.Context) ([]netip.Prefix, error) {
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	var all []netip.Prefix
+	err := dumpRoutes(ctx, f.reader, 0, false, func(r routeMessage, _ []byte) int {
+		if r.protocol != protocol {
+			all = append(all, r.dst)
+		}
+		return len(all)
+	}, func(n int) { all = all[:n] })
+	if err != nil {
+		return nil, fmt.Errorf("routes: %w", err)
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all), nil
+}
+
+// Installed lists the routes of our protocol that the kernel has, with their next hops, in the order
+// of the kernel's table.
+func (f *FIB) Installed(ctx context.Context) ([]Installed, error) {
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	var all []Installed
+	err := dumpRoutes(ctx, f.reader, protocol, true, func(r routeMessage, _ []byte) int {
+		if r.metric != metric && r.metric != podMetric {
+			return len(all)
+		}
+		all = append(all, Installed{
+			Route:  Route{Dst: r.dst, Unreachable: r.kind == unix.RTN_UNREACHABLE, NextHops: r.hops, Src: r.src},
+			Metric: int(r.metric), Pod: r.metric == podMetric,
+		})
+		return len(all)
+	}, func(n int) { all = all[:n] })
+	if err != nil {
+		return nil, fmt.Errorf("routes: %w", err)
+	}
+	return all, nil
+}
+
+// parseLink reads a message about a link; false where it is about something on the link, a bridge's
+// port for example.
+func parseLink(body []byte) (Link, bool) {
+	if len(body) < unix.SizeofIfInfomsg || body[0] != unix.AF_UNSPEC {
+		return Link{}, false
+	}
+	flags := u32(body[8:])
+	const up = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
+	l := Link{Index: int(u32(body[4:])), Up: flags&up == up, Loopback: flags&unix.IFF_LOOPBACK != 0}
+	for typ, val := range attrs(body[unix.SizeofIfInfomsg:]) {
+		switch typ {
+		case unix.IFLA_IFNAME:
+			l.Name = text(val)
+		case unix.IFLA_MTU:
+			l.MTU = int(u32(val))
+		}
+	}
+	return l, true
+}
+
+// parseAddr reads a message about an address, which has flags of its own: tentative for example.
+func parseAddr(body []byte) (linkAddr, uint32, bool) {
+	if len(body) < unix.SizeofIfAddrmsg {
+		return linkAddr{}, 0, false
+	}
+	bits, flags, link := int(body[1]), uint32(body[2]), int(u32(body[4:]))
+	var addr, local netip.Addr
+	for typ, val := range attrs(body[unix.SizeofIfAddrmsg:]) {
+		switch typ {
+		case unix.IFA_ADDRESS: // the other end's, where there are two ends (IPv4)
+			addr = address(val)
+		case unix.IFA_LOCAL:
+			local = address(val)
+		case unix.IFA_FLAGS:
+			flags = u32(val)
+		}
+	}
+	if local.IsValid() {
+		addr = local
+	}
+	p := netip.PrefixFrom(addr, bits)
+	return linkAddr{link, p}, flags, p.IsValid()
+}

@@ -1,0 +1,110 @@
+package routes
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// A NextHop is one way out for a route.
+type NextHop struct {
+	Addr   netip.Addr // the router; the zero Addr where the destination itself is on the link. A zone is ignored: Link says it
+	Link   int        // interface index
+	Weight int        // share of the flows among the next hops of a set, 1 to 256; 0 means 1
+}
+
+func (n NextHop) String() string {
+	if !n.Addr.IsValid() {
+		return fmt.Sprintf("link %d", n.Link)
+	}
+	return fmt.Sprintf("%s on link %d", n.Addr, n.Link)
+}
+
+// A Route leads to a prefix through a set of next hops, or says that the prefix cannot be reached.
+//
+// An IPv4 route may have IPv6 next hops (RFC 8950), an IPv6 route IPv6 next hops only.
+type Route struct {
+	Dst         netip.Prefix
+	Unreachable bool       // answer with an ICMP error; NextHops and Src are ignored
+	NextHops    []NextHop  // in any order; routes that share a slice are compared fastest
+	Src         netip.Addr // preferred source of packets from this node; the zero Addr leaves it to the kernel
+}
+
+// Desired is the whole state of our routes. Where two routes have one destination, the later counts.
+type Desired struct {
+	Routes []Route
+	Keep   bool // add and change, but remove nothing: what else is ours may yet turn out to be wanted
+}
+
+// A Link is a network interface.
+type Link struct {
+	Index    int
+	Name     string
+	Up       bool // administratively up and with carrier
+	Loopback bool
+	MTU      int            // bytes
+	Prefixes []netip.Prefix // its addresses with their prefix lengths, host bits kept
+}
+
+// Installed is a route of ours as the kernel has it.
+type Installed struct {
+	Route
+	Metric int
+	Pod    bool // leads to a pod of this node; owned by package cni
+}
+
+// A RouteError says why a route is not in the kernel as desired.
+type RouteError struct {
+	Dst netip.Prefix
+	Err error
+}
+
+func (e *RouteError) Error() string { return fmt.Sprintf("route %s: %v", e.Dst, e.Err) }
+
+// Unwrap returns the cause.
+func (e *RouteError) Unwrap() error { return e.Err }
+
+// A NextHopError says why a next hop carries nothing. The routes that have no other next hop are
+// reported as well, each by a RouteError that wraps this error.
+type NextHopError struct {
+	NextHop NextHop
+	Err     error
+}
+
+func (e *NextHopError) Error() string { return fmt.Sprintf("next hop %s: %v", e.NextHop, e.Err) }
+
+// Unwrap returns the cause.
+func (e *NextHopError) Unwrap() error { return e.Err }
+
+// Errors are the errors of one Set or Update; the routes it does not name are in the kernel. Its text
+// names the first few, errors.As and Unwrap give all.
+type Errors []error
+
+// shown is how many errors the text of Errors names.
+const shown = 5
+
+func (e Errors) Error() string {
+	var b strings.Builder
+	for i, err := range e {
+		if i == shown {
+			fmt.Fprintf(&b, "; and %d more", len(e)-shown)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(err.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns all errors.
+func (e Errors) Unwrap() []error { return e }
+
+// join makes an error of a list that may be empty.
+func join(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return Errors(errs)
+}

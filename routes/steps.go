@@ -1,0 +1,214 @@
+package routes
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/podroute/podroute/internal/failpoint"
+	"golang.org/x/sys/unix"
+)
+
+// add puts routes beside what is there: NLM_F_APPEND goes behind a route of the same metric, ours or
+// foreign, and replaces none.
+func (t *turn) add() error {
+	dead := t.f.plain(t.f.sets.unreachable())
+	adds := make([]*entry, 0, len(t.work))
+	targets := make([]*group, 0, len(t.work))
+	for _, e := range t.work {
+		switch {
+		case e.right(): // its group became the set it wants
+		case e.want == nil:
+			t.take(e, nil)
+		case e.want.unreachable:
+			adds, targets = append(adds, e), append(targets, dead)
+		case len(e.want.groups) > 0:
+			adds, targets = append(adds, e), append(targets, e.want.groups[0])
+		default:
+			t.errs = append(t.errs, &RouteError{e.dst, t.failed[e.want]})
+		}
+	}
+	refused := map[int]error{}
+	err := t.f.conn.do(t.ctx, len(adds), func(w *writer, i int) {
+		addRoute(w, unix.NLM_F_APPEND, adds[i].dst, targets[i])
+	}, func(i int, err error) {
+		if errors.Is(err, unix.EEXIST) && targets[i].id != 0 {
+			return // exactly this route is there: nobody else uses our groups
+		}
+		refused[i] = err
+	})
+	if err != nil {
+		return err
+	}
+	for i, e := range adds {
+		if err := refused[i]; err != nil {
+			t.refuse(e, err)
+			continue
+		}
+		t.take(e, targets[i])
+	}
+	failpoint.Hit("routes.added")
+	return nil
+}
+
+// addWrittenOut does the same without groups. IPv6 would join an appended route with a foreign one of
+// the same metric to one route of two next hops. So a new route must be the only one, and a changed
+// one is replaced, but only while no foreign route is known beside it.
+func (t *turn) addWrittenOut() error {
+	var adds []*entry
+	for _, e := range t.work {
+		switch {
+		case e.right():
+		case e.want == nil:
+			t.take(e, nil)
+		case e.have != nil && t.f.image.alien[e.dst]:
+			t.errs = append(t.errs, &RouteError{e.dst, errForeign})
+		default:
+			adds = append(adds, e)
+		}
+	}
+	refused := map[int]error{}
+	err := t.f.conn.do(t.ctx, len(adds), func(w *writer, i int) {
+		var flags uint16 = unix.NLM_F_EXCL
+		if adds[i].have != nil {
+			flags = unix.NLM_F_REPLACE
+		}
+		addRoute(w, flags, adds[i].dst, t.f.plain(adds[i].want))
+	}, func(i int, err error) { refused[i] = err })
+	if err != nil {
+		return err
+	}
+	for i, e := range adds {
+		if err := refused[i]; err != nil {
+			t.refuse(e, err)
+			continue
+		}
+		e.setHave(t.f.plain(e.want))
+	}
+	return nil
+}
+
+// errForeign reports a foreign route where ours should be.
+var errForeign = fmt.Errorf("a route of another program has this destination and metric %d: remove it, or give it another metric", metric)
+
+// refuse notes that a route did not go in. The first time, the kernel may have changed in a way that
+// it does not tell of.
+func (t *turn) refuse(e *entry, err error) {
+	if errors.Is(err, unix.EEXIST) {
+		t.f.dirty = t.f.dirty || t.first
+		err = fmt.Errorf("%w (%w)", errForeign, unix.EEXIST)
+	}
+	t.f.check = t.f.check || t.first
+	t.errs = append(t.errs, &RouteError{e.dst, err})
+}
+
+// take notes that an entry has another route now, or none, and marks the one it had for removal.
+func (t *turn) take(e *entry, g *group) {
+	if old := e.have; old != nil {
+		t.gone = append(t.gone, removal{e.dst, old})
+		old.move.removed++
+	}
+	e.setHave(g)
+	t.f.image.loose = true
+	if e.want == nil && e.have == nil {
+		t.f.table.drop(e)
+	}
+}
+
+// remove takes away what add has replaced, what is not wanted, and strays.
+func (t *turn) remove() error {
+	gone := t.gone[:0]
+	for _, r := range t.gone {
+		if r.group.id != 0 && r.group.refs == 0 && r.group.move.removed >= few && !t.f.keep {
+			continue // goes with its group, see sweep
+		}
+		gone = append(gone, r)
+	}
+	for _, r := range t.gone {
+		r.group.move.removed = 0
+	}
+	err := t.f.conn.do(t.ctx, len(gone), func(w *writer, i int) { deleteRoute(w, gone[i].dst, gone[i].group) },
+		func(i int, err error) { t.left(gone[i].dst.String(), err) })
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("routes.removed")
+	return t.strays()
+}
+
+// left notes that something could not be removed. That it is gone already is no fault.
+func (t *turn) left(what string, err error) {
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
+		return
+	}
+	t.f.check = t.f.check || t.first
+	if !errors.Is(err, unix.EINVAL) { // the group is gone, and so is the route
+		t.f.dirty = true
+		t.errs = append(t.errs, fmt.Errorf("%s is still there: %w", what, err))
+	}
+}
+
+// strays removes routes that bear our marks beside the right ones.
+func (t *turn) strays() error {
+	var out, stay []stray
+	for _, s := range t.f.image.strays {
+		e := t.f.table.get(s.dst)
+		unwanted := e == nil || e.want == nil
+		if unwanted && t.f.keep || !unwanted && !e.right() {
+			stay = append(stay, s)
+			continue
+		}
+		out = append(out, s)
+	}
+	t.f.image.strays = stay
+	if len(out) == 0 {
+		return nil
+	}
+	// IPv6 finds the route to delete by its next hop, where there is one to go by, and so it may have
+	// taken another one of ours: look again.
+	t.f.dirty = t.f.dirty || t.first
+	return t.f.conn.do(t.ctx, len(out), func(w *writer, i int) {
+		if out[i].raw != nil {
+			deleteFound(w, out[i].raw)
+			return
+		}
+		deleteRoute(w, out[i].dst, out[i].group)
+	}, func(i int, err error) { t.left(out[i].dst.String(), err) })
+}
+
+// sweep removes groups without routes, then nexthop objects without a group.
+func (t *turn) sweep() error {
+	m := &t.f.image
+	if !m.loose || t.f.keep {
+		return nil
+	}
+	var ids []uint32
+	used := map[*hop]bool{}
+	for id, g := range m.groups {
+		if g.refs == 0 {
+			ids = append(ids, id)
+			delete(m.groups, id)
+			delete(m.taken, id)
+			if g.set != nil {
+				g.set.leave(g)
+			}
+			continue
+		}
+		for _, s := range g.live {
+			used[s.hop] = true
+		}
+	}
+	for _, h := range m.byID {
+		if !used[h] {
+			ids = append(ids, h.id)
+			m.dropHop(h)
+		}
+	}
+	err := t.f.conn.do(t.ctx, len(ids), func(w *writer, i int) { deleteObject(w, ids[i]) },
+		func(i int, err error) { t.left(fmt.Sprintf("nexthop object %d", ids[i]), err) })
+	if err != nil {
+		return err
+	}
+	m.loose = false
+	failpoint.Hit("routes.swept")
+	return nil
+}
