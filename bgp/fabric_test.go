@@ -1,0 +1,240 @@
+package bgp
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/podroute/podroute/internal/nstest"
+	"github.com/podroute/podroute/internal/rawbgp"
+)
+
+func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// within is the range of all prefixes inside one.
+func within(s string) PrefixRange {
+	p := pfx(s)
+	return PrefixRange{Prefix: p, Min: p.Bits(), Max: p.Addr().BitLen()}
+}
+
+// pair is two joined namespaces: the speaker's (10.0.0.2, fd00::2) and the neighbour's (10.0.0.1, fd00::1).
+func pair(t testing.TB) (us, them *nstest.NS) {
+	t.Helper()
+	us, them = nstest.New(t), nstest.New(t)
+	link(t, us, them, 0)
+	return us, them
+}
+
+// link joins two namespaces by a veth pair named eN, 10.0.N.2 and fd00:N::2 on the left, .1 on the right.
+func link(t testing.TB, left, right *nstest.NS, n int) {
+	t.Helper()
+	nstest.Veth(t, left, fmt.Sprintf("e%d", n), right, fmt.Sprintf("e%d", n))
+	for ns, host := range map[*nstest.NS]int{left: 2, right: 1} {
+		ns.Run(t, fmt.Sprintf("ip addr add 10.0.%d.%d/24 dev e%d", n, host, n),
+			fmt.Sprintf("ip addr add fd00:%d::%d/64 dev e%d nodad", n, host, n))
+	}
+}
+
+// ours is a configuration of the speaker of pair, without peers.
+func ours() Config {
+	return Config{
+		AS: 65002, RouterID: addr("10.0.0.2"), MaxPaths: 8, Deferral: 3 * time.Second,
+		Import:    []PrefixRange{within("10.128.0.0/9"), within("fd10::/16")},
+		Never:     []PrefixRange{{pfx("0.0.0.0/0"), 0, 0}, {pfx("::/0"), 0, 0}, within("10.0.0.0/24"), within("10.96.0.0/12")},
+		NeverEver: []netip.Prefix{pfx("10.130.2.0/24"), pfx("fd10:2::/64")},
+		Paths:     []Path{{Prefix: pfx("10.130.2.0/24")}, {Prefix: pfx("fd10:2::/64")}},
+	}
+}
+
+// them is the neighbour of pair, over IPv4 with both families.
+func them() Peer {
+	return Peer{
+		Name: "tor", Address: addr("10.0.0.1"), AS: 65001,
+		NextHops: map[Family]netip.Addr{IPv6: addr("fd00::2")}, GracefulRestart: true, RestartTime: 20 * time.Second,
+	}
+}
+
+// raw is a hand-made neighbour with an established session that reads whatever comes.
+type raw struct {
+	*rawbgp.Session
+	t      testing.TB
+	got    chan rawbgp.Received
+	failed chan error
+}
+
+// listen opens a BGP listener in a namespace.
+func listen(t testing.TB, ns *nstest.NS, at string, password string, peer netip.Addr) net.Listener {
+	t.Helper()
+	var l net.Listener
+	err := ns.Do(func() (err error) {
+		lc := net.ListenConfig{}
+		lc.SetMultipathTCP(false)
+		if password != "" {
+			lc.Control = func(_, _ string, c syscall.RawConn) error {
+				var serr error
+				err := c.Control(func(fd uintptr) { serr = setMD5(int(fd), peer, password) })
+				if err != nil {
+					return err
+				}
+				return serr
+			}
+		}
+		l, err = lc.Listen(t.Context(), "tcp", at)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+func setMD5(fd int, peer netip.Addr, key string) error {
+	s := unix.TCPMD5Sig{Keylen: uint16(len(key))}
+	copy(s.Key[:], key)
+	s.Addr.Family = unix.AF_INET
+	if peer.Is6() {
+		s.Addr.Family = unix.AF_INET6
+		copy(s.Addr.Data[6:], peer.AsSlice())
+	} else {
+		copy(s.Addr.Data[2:], peer.AsSlice())
+	}
+	return unix.SetsockoptTCPMD5Sig(fd, unix.IPPROTO_TCP, unix.TCP_MD5SIG, &s)
+}
+
+// answerCall waits for the speaker to dial and completes the handshake.
+func answerCall(t testing.TB, l net.Listener, o rawbgp.Open) *raw {
+	t.Helper()
+	_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second))
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return shake(t, conn, o)
+}
+
+// dial calls the speaker from a namespace until it answers.
+func dial(t testing.TB, ns *nstest.NS, from, to string, o rawbgp.Open) *raw {
+	t.Helper()
+	var s *rawbgp.Session
+	nstest.Within(t, 20*time.Second, func() error {
+		return ns.Do(func() error {
+			d := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+			conn, err := d.Dial("tcp", net.JoinHostPort(to, "179"))
+			if err != nil {
+				return err
+			}
+			s, err = rawbgp.Handshake(conn, o, 3*time.Second)
+			return err
+		})
+	})
+	return follow(t, s)
+}
+
+func shake(t testing.TB, conn net.Conn, o rawbgp.Open) *raw {
+	t.Helper()
+	s, err := rawbgp.Handshake(conn, o, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return follow(t, s)
+}
+
+func follow(t testing.TB, s *rawbgp.Session) *raw {
+	r := &raw{Session: s, t: t, got: make(chan rawbgp.Received, 1<<16), failed: make(chan error, 1)}
+	t.Cleanup(func() { _ = s.Close() })
+	go func() {
+		for {
+			m, err := s.Recv()
+			if err != nil {
+				r.failed <- err
+				return
+			}
+			if m.Type == rawbgp.TypeKeepalive {
+				_ = s.Send(rawbgp.Keepalive())
+			}
+			select {
+			case r.got <- m:
+			default:
+			}
+		}
+	}()
+	return r
+}
+
+func (r *raw) send(msgs ...[]byte) {
+	r.t.Helper()
+	if err := r.Send(msgs...); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// ends waits for the session to end and returns what ended it.
+func (r *raw) ends(d time.Duration) error {
+	r.t.Helper()
+	select {
+	case err := <-r.failed:
+		return err
+	case <-time.After(d):
+		r.t.Fatalf("the session is still up after %v", d)
+		return nil
+	}
+}
+
+// updates reads UPDATEs until one satisfies ok.
+func (r *raw) updates(d time.Duration, what string, ok func(rawbgp.Routes) bool) rawbgp.Routes {
+	r.t.Helper()
+	deadline := time.After(d)
+	for {
+		select {
+		case m := <-r.got:
+			if m.Type != rawbgp.TypeUpdate {
+				continue
+			}
+			u, err := rawbgp.Parse(m.Body)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			if ok(u) {
+				return u
+			}
+		case err := <-r.failed:
+			r.t.Fatalf("waiting for %s: session ended: %v", what, err)
+		case <-deadline:
+			r.t.Fatalf("waiting for %s: nothing in %v", what, d)
+		}
+	}
+}
+
+// announces waits for an UPDATE that announces a prefix.
+func (r *raw) announces(prefix string) rawbgp.Routes {
+	r.t.Helper()
+	return r.updates(10*time.Second, prefix, func(u rawbgp.Routes) bool { return slices.Contains(u.Announced, pfx(prefix)) })
+}
+
+// withdraws waits for an UPDATE that withdraws a prefix.
+func (r *raw) withdraws(prefix string) {
+	r.t.Helper()
+	r.updates(10*time.Second, "withdrawal of "+prefix, func(u rawbgp.Routes) bool { return slices.Contains(u.Withdrawn, pfx(prefix)) })
+}
+
+// tor is the OPEN of the neighbour of pair.
+func tor() rawbgp.Open {
+	return rawbgp.Open{AS: 65001, ID: addr("10.0.0.1"), Hold: 90, IPv4: true, IPv6: true, GracefulRestart: &rawbgp.GracefulRestart{Time: 20, Forwarding: true}}
+}
+
+func prefixList(s ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(s))
+	for i, x := range s {
+		out[i] = pfx(x)
+	}
+	return out
+}
