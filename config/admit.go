@@ -153,7 +153,7 @@ func (r *report) nodeOutside(n Node, spec *RouterConfigSpec) {
 	for _, a := range n.Addresses {
 		ranges := spec.NodePrefixes()
 		if len(ranges) > 0 && !slices.ContainsFunc(ranges, func(p netip.Prefix) bool { return p.Contains(a) }) {
-			r.addf("status.addresses", "add it to nodeCIDRs", "%s is not inside RouterConfig's nodeCIDRs: pods reach it masqueraded", a)
+			r.addf("status.addresses", "add it to nodeCIDRs", "%s is not inside RouterConfig's nodeCIDRs: it is taken for the outside", a)
 		}
 	}
 	if spec.PodSubnets == SubnetsFromNode {

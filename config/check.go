@@ -40,8 +40,9 @@ func (r *report) cidr(field, s string) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// cidrs reads prefixes of which none is there twice or overlaps another.
-func (r *report) cidrs(field string, list []string) []netip.Prefix {
+// cidrs reads prefixes of which none is there twice or overlaps another. Each good one is given to
+// also, if that is not nil.
+func (r *report) cidrs(field string, list []string, also func(field string, p netip.Prefix) bool) []netip.Prefix {
 	var ps []netip.Prefix
 	for i, s := range list {
 		p, ok := r.cidr(indexed(field, i), s)
@@ -56,7 +57,9 @@ func (r *report) cidrs(field string, list []string) []netip.Prefix {
 			}
 			continue
 		}
-		ps = append(ps, p)
+		if also == nil || also(indexed(field, i), p) {
+			ps = append(ps, p)
+		}
 	}
 	return ps
 }
@@ -147,7 +150,8 @@ func (r *report) seconds(field string, d *metav1.Duration, lowest, highest int64
 
 func (r *report) selector(field string, s *metav1.LabelSelector) {
 	if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
-		r.addf(field, "use matchLabels and matchExpressions as Kubernetes does", "is no label selector: %v", err)
+		why, _, _ := strings.Cut(err.Error(), " (e.g.") // examples and a regular expression follow
+		r.addf(field, "use matchLabels and matchExpressions as Kubernetes does", "is no label selector: %s", why)
 	}
 }
 

@@ -67,9 +67,9 @@ func NewObject(source string, value any) Object {
 
 // metadata checks the name and the scope.
 func (r *report) metadata(o Object) {
-	for _, why := range validation.IsDNS1123Subdomain(o.Name) {
-		r.addf("metadata.name", "use lower case letters, digits, - and .", "is no object name: %s", why)
-		break // one mend for all of them
+	if len(validation.IsDNS1123Subdomain(o.Name)) > 0 {
+		r.add("metadata.name", "is no object name",
+			"use at most 253 lower case letters, digits, - and ., with a letter or digit at both ends")
 	}
 	if o.Namespace != "" && o.Kind != "Secret" {
 		r.add("metadata.namespace", "the kind is cluster-scoped", "remove the namespace")

@@ -56,17 +56,17 @@ type File struct {
 	Lost []string
 }
 
-// maxFile bounds a manifest file, in bytes: 5000 nodes as kubectl prints them.
-const maxFile = 64 << 20
+// MaxFile bounds a manifest file, in bytes: 5000 nodes as kubectl prints them.
+const MaxFile = 64 << 20
 
 // Parse reads a manifest file: YAML documents, or JSON. It never fails as a whole: what is wrong is in
 // the problems of the file and of its objects.
 func Parse(name string, text []byte) File {
 	f := File{Name: name}
-	if len(text) > maxFile {
+	if len(text) > MaxFile {
 		f.Broken = true
 		f.Problems = []Problem{{
-			Source: name, Message: "is too large", Mend: fmt.Sprintf("split it into files of at most %d MiB", maxFile>>20),
+			Source: name, Message: "is too large", Mend: fmt.Sprintf("split it into files of at most %d MiB", MaxFile>>20),
 		}}
 		return f
 	}

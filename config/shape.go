@@ -146,7 +146,8 @@ func checkScalar(r *report, path string, v any, t reflect.Type) {
 		if !ok {
 			wrongType(r, path, v, "a number")
 		} else if _, err := strconv.ParseInt(n.String(), 10, t.Bits()); err != nil {
-			r.add(path, "out of range", fmt.Sprintf("use a whole number of %d bits", t.Bits()))
+			most := int64(math.MaxInt64) >> (64 - t.Bits())
+			r.add(path, "out of range", fmt.Sprintf("use a whole number from %d to %d", -most-1, most))
 		}
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		n, ok := v.(json.Number)

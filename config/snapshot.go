@@ -18,8 +18,8 @@ type Snapshot struct {
 	Nodes          []Node
 	// Secrets and PasswordFiles hold the passwords that peers refer to, files by the name that the
 	// peer gives; Password reads them.
-	Secrets       map[SecretKeyRef]Password
-	PasswordFiles map[string]Password
+	Secrets       map[SecretKeyRef]Password `json:"-"`
+	PasswordFiles map[string]Password       `json:"-"`
 	// Problems are the objects that were left out, or parts of them, and why; besides what is in
 	// force and yet wrong.
 	Problems []Problem

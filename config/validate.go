@@ -21,16 +21,13 @@ func (r *report) routerConfig(c *RouterConfig) {
 	r.selector("spec.routerSelector", s.RouterSelector)
 	r.oneOf("spec.podSubnets", string(s.PodSubnets), string(SubnetsFromNode), string(SubnetsFromPool))
 
-	pods := r.cidrs("spec.clusterCIDRs", s.ClusterCIDRs)
-	for i, p := range pods {
-		r.podRange(indexed("spec.clusterCIDRs", i), p)
-	}
-	nodes := r.cidrs("spec.nodeCIDRs", s.NodeCIDRs)
-	services := r.cidrs("spec.serviceCIDRs", s.ServiceCIDRs)
+	pods := r.cidrs("spec.clusterCIDRs", s.ClusterCIDRs, r.podRange)
+	nodes := r.cidrs("spec.nodeCIDRs", s.NodeCIDRs, nil)
+	services := r.cidrs("spec.serviceCIDRs", s.ServiceCIDRs, nil)
 	r.apart("spec.clusterCIDRs", pods, "spec.serviceCIDRs", services)
 	r.apart("spec.clusterCIDRs", pods, "spec.nodeCIDRs", nodes)
 	r.apart("spec.serviceCIDRs", services, "spec.nodeCIDRs", nodes)
-	r.cidrs("spec.masquerade.exclude", s.Masquerade.Exclude)
+	r.cidrs("spec.masquerade.exclude", s.Masquerade.Exclude, nil)
 	if s.Mesh == MeshNone {
 		for _, list := range []struct {
 			field string
@@ -96,8 +93,7 @@ func (r *report) pool(s *AddressPoolSpec) {
 	} else {
 		r.between("spec.blockSize", int64(s.BlockSize), int64(p.Bits()), int64(highest))
 	}
-	for i, e := range r.cidrs("spec.exclusions", s.Exclusions) {
-		field := indexed("spec.exclusions", i)
+	r.cidrs("spec.exclusions", s.Exclusions, func(field string, e netip.Prefix) bool {
 		switch {
 		case e.Addr().Is4() != p.Addr().Is4():
 			r.addf(field, "use the pool's family", "%s is not of the pool's address family", e)
@@ -106,7 +102,8 @@ func (r *report) pool(s *AddressPoolSpec) {
 		case e == p:
 			r.addf(field, "disable the pool instead", "%s is the whole pool", e)
 		}
-	}
+		return true
+	})
 }
 
 // block checks an AddressBlock by itself.
@@ -131,7 +128,7 @@ func (r *report) advertisement(s *AdvertisementSpec) {
 			r.addf(indexed("spec.peers", i), "remove it", "%q is empty or there twice", name)
 		}
 	}
-	r.cidrs("spec.connected", s.Connected)
+	r.cidrs("spec.connected", s.Connected, nil)
 	var seen []netip.Prefix // prefixes may overlap here: an aggregate and a part of it
 	for i, text := range s.Prefixes {
 		p, ok := r.cidr(indexed("spec.prefixes", i), text)
