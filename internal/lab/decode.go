@@ -125,19 +125,7 @@ func (v value) scalar() string {
 	if v.null() {
 		return ""
 	}
-	if i := strings.IndexByte(v.node.Value, '$'); i >= 0 && expands(v.node.Value[i+1:]) {
-		v.errorf("holds a variable, %q, which containerlab would replace when it reads the file and podroute-lab "+
-			"would not; write the value itself, or put the command in a script and bind that", v.node.Value[i:])
-	}
 	return v.node.Value
-}
-
-func expands(after string) bool {
-	if after == "" {
-		return false
-	}
-	c := after[0]
-	return c == '{' || c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
 func (v value) oneOf(allowed ...string) string {

@@ -2,7 +2,9 @@ package lab
 
 import (
 	"maps"
+	"os"
 	"slices"
+	"strings"
 )
 
 // check merges the layers into the nodes, and finds what is wrong between parts of a file that are
@@ -39,6 +41,11 @@ func (f *topologyFile) checkNode(n Node) {
 	}
 	if n.Kind == "" {
 		at.errorf("has no kind; supported: %s, %s", KindLinux, KindBridge)
+	}
+	for _, b := range n.Binds {
+		if _, err := os.Stat(b.Source); err != nil {
+			f.bindPlaces[b.place].errorf("source, for node %s: %w", n.Name, err)
+		}
 	}
 	if n.Kind == KindBridge && !interfaceName.MatchString(n.Name) {
 		at.errorf("a bridge's name is an interface's too: at most 15 letters, digits, _ and -")
@@ -99,6 +106,8 @@ func (f *topologyFile) merge(n Node) Node {
 			out.Cmd = l.Cmd
 		}
 		for _, b := range l.Binds {
+			b.Source = strings.ReplaceAll(b.Source, nodeNameMark, n.Name)
+			b.Target = strings.ReplaceAll(b.Target, nodeNameMark, n.Name)
 			if !slices.ContainsFunc(out.Binds, func(have Bind) bool { return have.Target == b.Target }) {
 				out.Binds = append(out.Binds, b)
 			}

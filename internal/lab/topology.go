@@ -50,6 +50,8 @@ type Bind struct {
 	Source   string `json:"source"` // absolute
 	Target   string `json:"target"` // absolute
 	ReadOnly bool   `json:"readOnly,omitempty"`
+
+	place int // in topologyFile.bindPlaces
 }
 
 // Link is a pair of Ethernet interfaces. MTU is in bytes.
@@ -88,7 +90,10 @@ func (n Node) SharesNetworkOf() string {
 
 // Load reads a containerlab topology file. Its error, if any, joins one for each mistake, with file,
 // line and path of the key.
-func Load(file string) (*Topology, error) {
+func Load(file string) (*Topology, error) { return LoadWith(file, os.LookupEnv) }
+
+// LoadWith is Load with the file's variables taken from elsewhere than the environment.
+func LoadWith(file string, lookup func(string) (string, bool)) (*Topology, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
@@ -98,8 +103,8 @@ func Load(file string) (*Topology, error) {
 		return nil, fmt.Errorf("topology: %w", err)
 	}
 	d := &decoder{file: file}
-	root, ok := d.document(text)
-	if !ok {
+	root, ok := d.document([]byte(substitute(d, string(text), lookup)))
+	if !ok || d.err() != nil {
 		return nil, d.err()
 	}
 	t := &Topology{File: abs}
@@ -121,8 +126,10 @@ type topologyFile struct {
 	defaults      Node
 	kinds, groups map[string]Node
 	nodes         []Node
-	places        map[string]value // of nodes and links ("links[0]"), for errors of check
-	linkPlaces    []value
+	// Where things are said, for errors of check.
+	places     map[string]value // of nodes, by name
+	linkPlaces []value
+	bindPlaces []value
 }
 
 func (f *topologyFile) note(text string) { f.top.Notes = append(f.top.Notes, text) }
@@ -222,6 +229,10 @@ func readSysctls(v value) map[string]string {
 	return m
 }
 
+// nodeNameMark in a bind stands for the node's name, so that defaults, kinds and groups can bind a
+// file for each node.
+const nodeNameMark = "__clabNodeName__"
+
 func (f *topologyFile) readBind(v value) Bind {
 	parts := strings.Split(v.scalar(), ":")
 	if len(parts) < 2 || len(parts) > 3 || parts[0] == "" || !filepath.IsAbs(parts[1]) {
@@ -241,9 +252,8 @@ func (f *topologyFile) readBind(v value) Bind {
 	if !filepath.IsAbs(b.Source) {
 		b.Source = filepath.Join(filepath.Dir(f.top.File), b.Source)
 	}
-	if _, err := os.Stat(b.Source); err != nil {
-		v.errorf("source: %w", err)
-	}
+	f.bindPlaces = append(f.bindPlaces, v)
+	b.place = len(f.bindPlaces) - 1
 	return b
 }
 
