@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -238,3 +239,5 @@ func prefixList(s ...string) []netip.Prefix {
 	}
 	return out
 }
+
+var errNotSynced = errors.New("not synced")

@@ -1,0 +1,158 @@
+package routers
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/podroute/podroute/internal/nstest"
+)
+
+// bird is BIRD 2 (Debian's bird2).
+type bird struct{ base }
+
+func (b *bird) write(c Config) error {
+	var s strings.Builder
+	fmt.Fprintf(&s, "log stderr all;\nrouter id %v;\nprotocol device { scan time 1; }\n", c.RouterID)
+	for _, fam := range []string{"ipv4", "ipv6"} {
+		gr, merge := "", ""
+		if slices.ContainsFunc(c.Neighbors, func(n Neighbor) bool { return n.GracefulRestart }) {
+			gr = "persist; " // kernel routes outlive the daemon
+		}
+		if c.Multipath {
+			merge = "merge paths on; "
+		}
+		fmt.Fprintf(&s, "protocol kernel kernel_%[1]s { %[2]s%[3]slearn off; %[1]s { import none; export where source = RTS_BGP; }; }\n", fam, gr, merge)
+		fmt.Fprintf(&s, "protocol direct direct_%[1]s { %[1]s { import all; }; }\n", fam)
+		fmt.Fprintf(&s, "protocol static own_%[1]s { %[1]s;\n", fam)
+		for _, p := range c.Announce {
+			if p.Addr().Is4() == (fam == "ipv4") {
+				fmt.Fprintf(&s, "  route %v unreachable;\n", p)
+			}
+		}
+		s.WriteString("}\n")
+	}
+	for i, n := range c.Neighbors {
+		s.WriteString(b.neighbor(c, i, n))
+	}
+	return b.file("bird.conf", s.String())
+}
+
+func (b *bird) neighbor(c Config, i int, n Neighbor) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "protocol bgp n%d {\n  local as %d;\n  neighbor %v as %d;\n  hold time %d;\n  connect delay time 1;\n  connect retry time 2;\n  error wait time 1,2;\n",
+		i, c.AS, n.Address, n.AS, n.hold())
+	if n.Password != "" {
+		fmt.Fprintf(&s, "  password %q;\n", n.Password)
+	}
+	if n.Passive {
+		s.WriteString("  passive on;\n")
+	}
+	if n.ReflectorClient {
+		s.WriteString("  rr client;\n")
+	}
+	if n.GracefulRestart {
+		fmt.Fprintf(&s, "  graceful restart on;\n  graceful restart time %d;\n", n.restartTime())
+	} else {
+		s.WriteString("  graceful restart off;\n")
+	}
+	for _, fam := range []string{"ipv4", "ipv6"} {
+		extra := ""
+		if fam == "ipv6" && n.NextHop6.IsValid() {
+			extra = fmt.Sprintf("next hop address %v; ", n.NextHop6)
+		}
+		if fam == "ipv4" && n.ExtendedNextHop {
+			extra = "extended next hop on; "
+		}
+		if n.AS != c.AS {
+			extra += "next hop self; "
+		}
+		fmt.Fprintf(&s, "  %s { import all; export where source = RTS_STATIC || source = RTS_BGP; %s};\n", fam, extra)
+	}
+	s.WriteString("}\n")
+	return s.String()
+}
+
+func (b *bird) start(restarting bool) ([]*nstest.Process, error) {
+	args := []string{"-f", "-c", b.path("bird.conf"), "-s", b.path("ctl"), "-P", b.path("pid")}
+	if restarting {
+		args = append(args, "-R")
+	}
+	p, err := b.launch("bird", args...)
+	if err != nil {
+		return nil, err
+	}
+	return []*nstest.Process{p}, ready(p, func() error { _, err := b.show("show status"); return err })
+}
+
+func (b *bird) show(cmd string) (string, error) {
+	return b.output("birdc", "-s", b.path("ctl"), cmd)
+}
+
+func (b *bird) apply(_, c Config) error {
+	if err := b.write(c); err != nil {
+		return err
+	}
+	_, err := b.show("configure")
+	return err
+}
+
+func (b *bird) session(n Neighbor) (string, bool, error) {
+	out, err := b.show("show protocols all")
+	if err != nil {
+		return "", false, err
+	}
+	state := "not configured"
+	for _, line := range strings.Split(out, "\n") {
+		switch key, value, _ := strings.Cut(strings.TrimSpace(line), ":"); key {
+		case "BGP state":
+			state = strings.TrimSpace(value)
+		case "Neighbor address":
+			if strings.TrimSpace(value) == n.Address.String() {
+				return state, state == "Established", nil
+			}
+		}
+	}
+	return "not configured", false, nil
+}
+
+// routes reads lines such as
+//
+//	10.1.0.0/24          unicast [n0 09:00:00.000] * (100) [AS65002i]
+//		via 10.0.0.2 on e0
+//
+// where * marks the best of several, and the paths merged with it for the kernel are not marked at all.
+func (b *bird) routes() (map[netip.Prefix]Route, error) {
+	out, err := b.show("show route where source = RTS_BGP || source = RTS_STATIC")
+	if err != nil {
+		return nil, err
+	}
+	routes := map[netip.Prefix]Route{}
+	var at netip.Prefix
+	best := false
+	for _, line := range strings.Split(out, "\n") {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		if !strings.HasPrefix(line, "\t") {
+			if p, err := netip.ParsePrefix(f[0]); err == nil {
+				at = p
+			}
+			best = strings.Contains(line, "] * (")
+			if best {
+				routes[at] = Route{}
+			}
+		}
+		if best && len(f) >= 2 && f[0] == "via" {
+			if hop, err := netip.ParseAddr(f[1]); err == nil {
+				r := routes[at]
+				r.NextHops = append(r.NextHops, hop)
+				slices.SortFunc(r.NextHops, netip.Addr.Compare)
+				routes[at] = r
+			}
+		}
+	}
+	return routes, nil
+}

@@ -1,0 +1,198 @@
+package routers
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/podroute/podroute/internal/nstest"
+)
+
+// frr is FRR's zebra and bgpd (Debian's frr).
+type frr struct {
+	base
+	zebra bool // runs
+}
+
+const frrDir = "/usr/lib/frr/"
+
+func (f *frr) write(c Config) error {
+	var s strings.Builder
+	fmt.Fprintf(&s, "log stdout\nrouter bgp %d\n bgp router-id %v\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n", c.AS, c.RouterID)
+	s.WriteString(" timers bgp 30 90\n")
+	if c.Multipath {
+		s.WriteString(" bgp bestpath as-path multipath-relax\n")
+	}
+	for _, n := range c.Neighbors {
+		if n.GracefulRestart {
+			fmt.Fprintf(&s, " bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n bgp graceful-restart restart-time %d\n", n.restartTime())
+			break
+		}
+	}
+	for _, n := range c.Neighbors {
+		s.WriteString(f.neighbor(n))
+	}
+	for _, fam := range []string{"ipv4", "ipv6"} {
+		fmt.Fprintf(&s, " address-family %s unicast\n", fam)
+		if c.Multipath {
+			s.WriteString("  maximum-paths 8\n  maximum-paths ibgp 8\n")
+		}
+		for _, n := range c.Neighbors {
+			fmt.Fprintf(&s, "  neighbor %v activate\n  neighbor %v soft-reconfiguration inbound\n", zoneless(n), zoneless(n))
+			if n.ReflectorClient {
+				fmt.Fprintf(&s, "  neighbor %v route-reflector-client\n", zoneless(n))
+			}
+		}
+		for _, p := range c.Announce {
+			if p.Addr().Is4() == (fam == "ipv4") {
+				fmt.Fprintf(&s, "  network %v\n", p)
+			}
+		}
+		s.WriteString(" exit-address-family\n")
+	}
+	if err := f.file("zebra.conf", "log stdout\n"); err != nil {
+		return err
+	}
+	if err := f.file("vtysh.conf", ""); err != nil {
+		return err
+	}
+	return f.file("bgpd.conf", s.String())
+}
+
+func zoneless(n Neighbor) netip.Addr { return n.Address.WithZone("") }
+
+func (f *frr) neighbor(n Neighbor) string {
+	var s strings.Builder
+	a := zoneless(n)
+	fmt.Fprintf(&s, " neighbor %v remote-as %d\n neighbor %v timers %d %d\n neighbor %v timers connect 2\n neighbor %v advertisement-interval 0\n",
+		a, n.AS, a, max(n.hold()/3, 1), n.hold(), a, a)
+	if z := n.Address.Zone(); z != "" {
+		fmt.Fprintf(&s, " neighbor %v interface %s\n", a, z)
+	}
+	if n.Password != "" {
+		fmt.Fprintf(&s, " neighbor %v password %s\n", a, n.Password)
+	}
+	if n.Passive {
+		fmt.Fprintf(&s, " neighbor %v passive\n", a)
+	}
+	if n.ExtendedNextHop {
+		fmt.Fprintf(&s, " neighbor %v capability extended-nexthop\n", a)
+	}
+	if !n.GracefulRestart {
+		fmt.Fprintf(&s, " neighbor %v graceful-restart-disable\n", a)
+	}
+	return s.String()
+}
+
+func (f *frr) start(bool) ([]*nstest.Process, error) {
+	common := []string{"--vty_socket", f.dir, "-z", f.path("zserv.api"), "-u", "frr", "-g", "frr", "-P", "0", "--log", "stdout"}
+	var procs []*nstest.Process
+	if !f.zebra {
+		p, err := f.launch(frrDir+"zebra", append([]string{"-f", f.path("zebra.conf"), "-i", f.path("zebra.pid")}, common...)...)
+		if err != nil {
+			return procs, err
+		}
+		f.zebra, procs = true, append(procs, p)
+		if err := ready(p, func() error { _, err := f.vtysh("zebra", "show version"); return err }); err != nil {
+			return procs, fmt.Errorf("zebra: %w", err)
+		}
+	}
+	p, err := f.launch(frrDir+"bgpd", append([]string{"-f", f.path("bgpd.conf"), "-i", f.path("bgpd.pid")}, common...)...)
+	if err != nil {
+		return procs, err
+	}
+	procs = append(procs, p)
+	return procs, ready(p, func() error { _, err := f.show("show bgp summary json"); return err })
+}
+
+func (f *frr) vtysh(daemon string, cmds ...string) (string, error) {
+	args := []string{"--vty_socket", f.dir, "--config_dir", f.dir, "-d", daemon}
+	for _, c := range cmds {
+		args = append(args, "-c", c)
+	}
+	return f.output("vtysh", args...)
+}
+
+func (f *frr) show(cmd string) (string, error) { return f.vtysh("bgpd", cmd) }
+
+func (f *frr) apply(old, c Config) error {
+	if err := f.write(c); err != nil {
+		return err
+	}
+	cmds := []string{"configure terminal", fmt.Sprintf("router bgp %d", c.AS)}
+	change := func(prefix netip.Prefix, no string) {
+		fam := "ipv4"
+		if prefix.Addr().Is6() {
+			fam = "ipv6"
+		}
+		cmds = append(cmds, "address-family "+fam+" unicast", no+"network "+prefix.String(), "exit-address-family")
+	}
+	for _, p := range old.Announce {
+		if !slices.Contains(c.Announce, p) {
+			change(p, "no ")
+		}
+	}
+	for _, p := range c.Announce {
+		if !slices.Contains(old.Announce, p) {
+			change(p, "")
+		}
+	}
+	_, err := f.vtysh("bgpd", cmds...)
+	return err
+}
+
+func (f *frr) session(n Neighbor) (string, bool, error) {
+	out, err := f.show("show bgp neighbors json")
+	if err != nil {
+		return "", false, err
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(out), &all); err != nil {
+		return "", false, fmt.Errorf("show bgp neighbors: %w", err)
+	}
+	var one struct{ BGPState string }
+	if err := json.Unmarshal(all[zoneless(n).String()], &one); err != nil {
+		return "", false, fmt.Errorf("no neighbour %v: %w", n.Address, err)
+	}
+	return one.BGPState, one.BGPState == "Established", nil
+}
+
+func (f *frr) routes() (map[netip.Prefix]Route, error) {
+	routes := map[netip.Prefix]Route{}
+	for _, fam := range []string{"ipv4", "ipv6"} {
+		out, err := f.show("show bgp " + fam + " unicast json")
+		if err != nil {
+			return nil, err
+		}
+		var table struct {
+			Routes map[netip.Prefix][]struct {
+				Bestpath, Multipath bool
+				Nexthops            []struct {
+					IP   netip.Addr
+					Used bool
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(out), &table); err != nil {
+			return nil, fmt.Errorf("show bgp %s unicast: %w", fam, err)
+		}
+		for prefix, paths := range table.Routes {
+			r := Route{}
+			for _, p := range paths {
+				if !p.Bestpath && !p.Multipath {
+					continue
+				}
+				for _, h := range p.Nexthops {
+					if h.Used && !h.IP.IsUnspecified() {
+						r.NextHops = append(r.NextHops, h.IP)
+					}
+				}
+			}
+			slices.SortFunc(r.NextHops, netip.Addr.Compare)
+			routes[prefix] = r
+		}
+	}
+	return routes, nil
+}

@@ -1,0 +1,151 @@
+package routers
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/podroute/podroute/internal/nstest"
+)
+
+// gobgpd is the daemon of the gobgp project (Debian's gobgpd, version 3).
+type gobgpd struct {
+	base
+	conf Config
+}
+
+func (g *gobgpd) write(c Config) error {
+	g.conf = c
+	var s strings.Builder
+	fmt.Fprintf(&s, "[global.config]\n  as = %d\n  router-id = %q\n", c.AS, c.RouterID)
+	if c.Multipath {
+		s.WriteString("[global.use-multiple-paths.config]\n  enabled = true\n")
+	}
+	for _, n := range c.Neighbors {
+		s.WriteString(g.neighbor(n))
+	}
+	return g.file("gobgpd.toml", s.String())
+}
+
+func (g *gobgpd) neighbor(n Neighbor) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "[[neighbors]]\n  [neighbors.config]\n    neighbor-address = %q\n    peer-as = %d\n", n.Address, n.AS)
+	if n.Password != "" {
+		fmt.Fprintf(&s, "    auth-password = %q\n", n.Password)
+	}
+	fmt.Fprintf(&s, "  [neighbors.transport.config]\n    passive-mode = %t\n", n.Passive)
+	fmt.Fprintf(&s, "  [neighbors.timers.config]\n    hold-time = %d\n    connect-retry = 2\n    idle-hold-time-after-reset = 1\n", n.hold())
+	if n.ReflectorClient {
+		s.WriteString("  [neighbors.route-reflector.config]\n    route-reflector-client = true\n")
+	}
+	if n.GracefulRestart {
+		fmt.Fprintf(&s, "  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = %d\n    deferral-time = 5\n", n.restartTime())
+	}
+	for _, fam := range []string{"ipv4-unicast", "ipv6-unicast"} {
+		fmt.Fprintf(&s, "  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = %q\n", fam)
+		if n.GracefulRestart {
+			s.WriteString("    [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true\n")
+		}
+	}
+	return s.String()
+}
+
+func (g *gobgpd) start(restarting bool) ([]*nstest.Process, error) {
+	args := []string{"-f", g.path("gobgpd.toml"), "--api-hosts", "127.0.0.1:50051", "--pprof-disable"}
+	if restarting {
+		args = append(args, "-r")
+	}
+	p, err := g.launch("gobgpd", args...)
+	if err != nil {
+		return nil, err
+	}
+	if err := ready(p, func() error { _, err := g.gobgp("global"); return err }); err != nil {
+		return []*nstest.Process{p}, err
+	}
+	return []*nstest.Process{p}, g.apply(Config{}, g.conf)
+}
+
+func (g *gobgpd) gobgp(args ...string) (string, error) { return g.output("gobgp", args...) }
+
+func (g *gobgpd) apply(old, c Config) error {
+	g.conf = c
+	for _, p := range old.Announce {
+		if !slices.Contains(c.Announce, p) {
+			if _, err := g.gobgp(append([]string{"global", "rib", "del", p.String()}, familyFlag(p)...)...); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range c.Announce {
+		if slices.Contains(old.Announce, p) {
+			continue
+		}
+		args := []string{"global", "rib", "add", p.String()}
+		if p.Addr().Is6() && len(c.Neighbors) > 0 && c.Neighbors[0].NextHop6.IsValid() {
+			args = append(args, "nexthop", c.Neighbors[0].NextHop6.String())
+		}
+		if _, err := g.gobgp(append(args, familyFlag(p)...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func familyFlag(p netip.Prefix) []string {
+	if p.Addr().Is4() {
+		return []string{"-a", "ipv4"}
+	}
+	return []string{"-a", "ipv6"}
+}
+
+func (g *gobgpd) session(n Neighbor) (string, bool, error) {
+	out, err := g.gobgp("neighbor", n.Address.String())
+	if err != nil {
+		return "", false, err
+	}
+	for _, line := range strings.Split(out, "\n") {
+		if _, rest, ok := strings.Cut(line, "BGP state = "); ok {
+			state, _, _ := strings.Cut(rest, ",")
+			return state, strings.EqualFold(state, "established"), nil
+		}
+	}
+	return "unknown", false, nil
+}
+
+func (g *gobgpd) routes() (map[netip.Prefix]Route, error) {
+	routes := map[netip.Prefix]Route{}
+	for _, fam := range []string{"ipv4", "ipv6"} {
+		out, err := g.gobgp("-j", "global", "rib", "-a", fam)
+		if err != nil {
+			return nil, err
+		}
+		var table map[netip.Prefix][]struct {
+			Best  bool
+			Attrs []struct {
+				Type    int
+				Nexthop netip.Addr
+			}
+		}
+		if err := json.Unmarshal([]byte(out), &table); err != nil {
+			return nil, fmt.Errorf("gobgp global rib: %w: %s", err, out)
+		}
+		for prefix, paths := range table {
+			r := Route{}
+			for i, p := range paths {
+				if i > 0 && !p.Best {
+					continue
+				}
+				for _, a := range p.Attrs {
+					if a.Nexthop.IsValid() && !a.Nexthop.IsUnspecified() {
+						r.NextHops = append(r.NextHops, a.Nexthop)
+					}
+				}
+			}
+			slices.SortFunc(r.NextHops, netip.Addr.Compare)
+			routes[prefix] = r
+		}
+	}
+	return routes, nil
+}

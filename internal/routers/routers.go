@@ -1,0 +1,317 @@
+package routers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/podroute/podroute/internal/nstest"
+)
+
+// Kind is a routing daemon.
+type Kind string
+
+// Kinds.
+const (
+	BIRD  Kind = "bird"
+	FRR   Kind = "frr"
+	GoBGP Kind = "gobgpd"
+)
+
+// Kinds are all of them, for tests that try each.
+func Kinds() []Kind { return []Kind{BIRD, FRR, GoBGP} }
+
+// Config is what a router shall be.
+type Config struct {
+	AS       uint32
+	RouterID netip.Addr
+	// Neighbors that it peers with; routes learned from one are told to the others.
+	Neighbors []Neighbor
+	// Announce are prefixes of its own; it has no routes to them.
+	Announce []netip.Prefix
+	// Multipath makes it use all equal paths.
+	Multipath bool
+}
+
+// Neighbor is a BGP session of both unicast families.
+type Neighbor struct {
+	Address netip.Addr // a link-local one carries its zone
+	AS      uint32
+	// Password for TCP MD5; the router then also signs.
+	Password string
+	// Passive waits for the neighbour.
+	Passive bool
+	// Hold time in seconds; 0 means 90.
+	Hold int
+	// GracefulRestart in both roles, with RestartTime in seconds; 0 means 120.
+	GracefulRestart bool
+	RestartTime     int
+	// NextHop6 is the next hop of IPv6 routes over an IPv4 session, for daemons that do not find it themselves.
+	NextHop6 netip.Addr
+	// ExtendedNextHop allows IPv4 routes with IPv6 next hops (RFC 8950).
+	ExtendedNextHop bool
+	// ReflectorClient makes it a client (RFC 4456).
+	ReflectorClient bool
+}
+
+func (n Neighbor) hold() int {
+	if n.Hold == 0 {
+		return 90
+	}
+	return n.Hold
+}
+
+func (n Neighbor) restartTime() int {
+	if n.RestartTime == 0 {
+		return 120
+	}
+	return n.RestartTime
+}
+
+// Route is what a router knows of a prefix.
+type Route struct {
+	// NextHops of the paths that it uses, sorted.
+	NextHops []netip.Addr
+}
+
+// daemon is what differs between the kinds.
+type daemon interface {
+	// write puts the configuration into the directory.
+	write(c Config) error
+	// start runs what has not been started, restarting says that it takes over from one that was killed.
+	start(restarting bool) ([]*nstest.Process, error)
+	// apply makes a running daemon follow the configuration.
+	apply(old, c Config) error
+	// session is the state of a session, as the daemon calls it, and whether it is established.
+	session(n Neighbor) (state string, up bool, err error)
+	routes() (map[netip.Prefix]Route, error)
+}
+
+// Router is a running daemon.
+type Router struct {
+	t     testing.TB
+	kind  Kind
+	conf  Config
+	d     daemon
+	procs []*nstest.Process
+	log   *output
+}
+
+// output gathers what the daemons print.
+type output struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+// Write is for the daemons.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// Start runs a router in a namespace until the test ends.
+func Start(t testing.TB, ns *nstest.NS, kind Kind, c Config) *Router {
+	t.Helper()
+	r := &Router{t: t, kind: kind, conf: c, log: &output{}}
+	dir, err := runDir(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := base{ns: ns, dir: dir, log: r.log}
+	switch kind {
+	case BIRD:
+		r.d = &bird{base}
+	case FRR:
+		r.d = &frr{base: base}
+	case GoBGP:
+		r.d = &gobgpd{base: base}
+	default:
+		t.Fatalf("unknown router %q", kind)
+	}
+	t.Cleanup(func() {
+		r.stop()
+		if t.Failed() {
+			t.Logf("%s printed:\n%s", kind, r.log)
+		}
+	})
+	if err := r.d.write(c); err != nil {
+		t.Fatal(err)
+	}
+	r.start(false)
+	return r
+}
+
+// runDir makes a directory for a daemon under /tmp: short, because paths of unix sockets are bounded at 107
+// bytes, and open to all, because FRR's daemons give up root.
+func runDir(t testing.TB) (string, error) {
+	dir, err := os.MkdirTemp("/tmp", "router")
+	if err != nil {
+		return "", err
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir, os.Chmod(dir, 0o777)
+}
+
+func (r *Router) start(restarting bool) {
+	r.t.Helper()
+	procs, err := r.d.start(restarting)
+	r.procs = append(r.procs, procs...)
+	if err != nil {
+		r.t.Fatalf("%s: %v\n%s", r.kind, err, r.log)
+	}
+}
+
+func (r *Router) stop() {
+	for _, p := range r.procs {
+		p.Stop()
+	}
+	r.procs = nil
+}
+
+// Kind is the daemon.
+func (r *Router) Kind() Kind { return r.kind }
+
+// Kill ends the routing daemon with SIGKILL: its TCP connections close without a NOTIFICATION, and the
+// kernel keeps its routes, as far as the daemon's helpers (FRR's zebra) let it.
+func (r *Router) Kill() {
+	r.t.Helper()
+	last := r.procs[len(r.procs)-1]
+	last.Stop()
+	r.procs = r.procs[:len(r.procs)-1]
+}
+
+// Restart starts the daemon again after Kill, telling its neighbours that it has restarted where it can.
+func (r *Router) Restart() {
+	r.t.Helper()
+	r.start(true)
+}
+
+// Set makes the router follow another configuration without a restart. Only Announce may differ.
+func (r *Router) Set(c Config) {
+	r.t.Helper()
+	if err := r.d.apply(r.conf, c); err != nil {
+		r.t.Fatalf("%s: %v", r.kind, err)
+	}
+	r.conf = c
+}
+
+// Announce makes the router announce exactly these prefixes of its own.
+func (r *Router) Announce(prefixes ...netip.Prefix) {
+	r.t.Helper()
+	c := r.conf
+	c.Announce = prefixes
+	r.Set(c)
+}
+
+// Established waits until all sessions are up.
+func (r *Router) Established(d time.Duration) {
+	r.t.Helper()
+	nstest.Within(r.t, d, func() error {
+		for _, n := range r.conf.Neighbors {
+			state, up, err := r.d.session(n)
+			if err != nil {
+				return err
+			}
+			if !up {
+				return fmt.Errorf("%s: session with %v is %s", r.kind, n.Address, state)
+			}
+		}
+		return nil
+	})
+}
+
+// Up says whether the session with a neighbour is established.
+func (r *Router) Up(neighbor netip.Addr) (bool, error) {
+	for _, n := range r.conf.Neighbors {
+		if n.Address == neighbor {
+			_, up, err := r.d.session(n)
+			return up, err
+		}
+	}
+	return false, fmt.Errorf("%s has no neighbour %v", r.kind, neighbor)
+}
+
+// Routes are the BGP routes that the router uses, of both families, its own included.
+func (r *Router) Routes() (map[netip.Prefix]Route, error) { return r.d.routes() }
+
+// Learns waits until the router uses a route through exactly these next hops; none: until it has no route.
+func (r *Router) Learns(d time.Duration, prefix netip.Prefix, nextHops ...netip.Addr) {
+	r.t.Helper()
+	slices.SortFunc(nextHops, netip.Addr.Compare)
+	nstest.Within(r.t, d, func() error {
+		all, err := r.d.routes()
+		if err != nil {
+			return err
+		}
+		got, ok := all[prefix]
+		if ok == (len(nextHops) > 0) && slices.Equal(got.NextHops, nextHops) {
+			return nil
+		}
+		return fmt.Errorf("%s: route to %v is through %v, want %v", r.kind, prefix, got.NextHops, nextHops)
+	})
+}
+
+// base is what the daemons have in common.
+type base struct {
+	ns  *nstest.NS
+	dir string
+	log *output
+}
+
+func (b base) path(name string) string { return filepath.Join(b.dir, name) }
+
+func (b base) file(name, text string) error {
+	// Readable for the user frr; nothing in it is secret.
+	return os.WriteFile(b.path(name), []byte(text), 0o644) //nolint:gosec // see above
+}
+
+func (b base) launch(name string, args ...string) (*nstest.Process, error) {
+	return b.ns.Launch(context.Background(), b.log, name, args...)
+}
+
+// output runs a command of the daemon's.
+func (b base) output(name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	c := b.ns.Command(ctx, name, args...)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
+
+// ready polls until ok succeeds or a process ends.
+func ready(p *nstest.Process, ok func() error) error {
+	deadline := time.After(15 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ok()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.Done():
+			return errors.New("it ended at once")
+		case <-deadline:
+			return fmt.Errorf("not ready: %w", err)
+		case <-tick.C:
+		}
+	}
+}
