@@ -48,6 +48,8 @@ func (f *FIB) drain() int {
 		f.seen = newSurroundings()
 	}
 	if news {
+		f.news++
+		f.alien = nil
 		f.signal()
 	}
 	return n
@@ -72,6 +74,7 @@ func (f *FIB) linkEvent(h header, body []byte) bool {
 	}
 	is := linkState{l.Name, l.Up, l.MTU}
 	f.seen.links[l.Index] = is
+	f.again = f.again || is.up && !was.up
 	return !f.isPod(l.Name) && (!known || was != is)
 }
 
@@ -85,8 +88,12 @@ func (f *FIB) addrEvent(h header, body []byte) bool {
 	}
 	if h.typ == unix.RTM_NEWADDR {
 		was, known := f.seen.addrs[a]
+		if known && was == flags {
+			return false // a router advertisement repeats them
+		}
 		f.seen.addrs[a] = flags
-		return !known || was != flags // a router advertisement repeats them
+		f.again = true
+		return true
 	}
 	delete(f.seen.addrs, a)
 	for _, s := range f.sets.all {

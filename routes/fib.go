@@ -39,8 +39,11 @@ type FIB struct {
 	round uint32         // counts Sets
 	dirty bool           // the image is not to be believed
 	check bool           // the image is to be compared with the nexthop objects
+	again bool           // what was refused may be possible now
 	lost  []netip.Prefix // destinations whose routes someone else has removed
 	seen  surroundings
+	news  uint64         // counts changes by others
+	alien []netip.Prefix // what Foreign found, nil when it is out of date
 
 	reading sync.Mutex
 	reader  *conn
@@ -173,13 +176,7 @@ func (f *FIB) Update(ctx context.Context, changed []Route, gone []netip.Prefix) 
 			work = append(work, e)
 		}
 	}
-	for _, dst := range f.lost {
-		if e := f.table.get(dst); e != nil {
-			work = append(work, e)
-		}
-	}
-	f.lost = nil
-	done, err := f.converge(ctx, func() []*entry { return f.queue(work) }, false)
+	done, err := f.converge(ctx, func() []*entry { return f.queue(append(work, f.missing()...)) }, false)
 	if err != nil {
 		return err
 	}
@@ -206,28 +203,23 @@ func (f *FIB) Run(ctx context.Context) error {
 	})
 }
 
-// repair brings back what is desired where events say that it is not there any more.
+// repair brings back what is desired where events say that it is not there any more, or that it may
+// be possible now.
 func (f *FIB) repair(ctx context.Context) {
-	if f.round == 0 || !f.dirty && !f.check && len(f.lost) == 0 {
+	if f.round == 0 || !f.dirty && !f.check && !f.again && len(f.lost) == 0 {
 		return
 	}
-	lost := f.lost
-	f.lost = nil
-	errs, err := f.converge(ctx, func() []*entry {
-		work := make([]*entry, 0, len(lost))
-		for _, dst := range lost {
-			if e := f.table.get(dst); e != nil {
-				work = append(work, e)
-			}
-		}
-		return f.queue(work)
-	}, false)
+	work, full := f.missing, f.again
+	if full {
+		work = f.unfinished
+	}
+	errs, err := f.converge(ctx, work, full)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
 		f.log.Error("our routes could not be restored", "err", err)
 	case len(errs) > 0:
-		f.log.Warn("some of our routes could not be restored", "err", join(errs))
+		f.log.Info("some of our routes could not be restored", "err", join(errs)) // the next Set returns them
 	}
 }
 
@@ -262,6 +254,7 @@ func (f *FIB) converge(ctx context.Context, work func() []*entry, full bool) ([]
 		}
 		errs = t.errs
 	}
+	f.again = f.again && !full
 	f.sets.forget()
 	return errs, nil
 }
@@ -271,6 +264,18 @@ func (f *FIB) unfinished() []*entry {
 	var work []*entry
 	f.table.each(func(e *entry) { work = f.enqueue(work, e) })
 	return dequeued(work)
+}
+
+// missing lists the entries whose routes someone else has removed.
+func (f *FIB) missing() []*entry {
+	work := make([]*entry, 0, len(f.lost))
+	for _, dst := range f.lost {
+		if e := f.table.get(dst); e != nil {
+			work = append(work, e)
+		}
+	}
+	f.lost = nil
+	return f.queue(work)
 }
 
 // queue lists those of the entries that are not as desired, each once.

@@ -27,7 +27,7 @@ func listen(port uint32) (*monitor, error) {
 		return nil, fmt.Errorf("rtnetlink monitor: %w", err)
 	}
 	m := &monitor{file: os.NewFile(uintptr(fd), "rtnetlink"), in: make([]byte, receiveSize)}
-	err = errors.Join(filter(fd, port), join3(fd))
+	err = errors.Join(filter(fd, port), subscribe(fd))
 	if err == nil {
 		m.raw, err = m.file.SyscallConn()
 	}
@@ -37,7 +37,7 @@ func listen(port uint32) (*monitor, error) {
 	return m, nil
 }
 
-func join3(fd int) error {
+func subscribe(fd int) error {
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return fmt.Errorf("bind: %w", err)
 	}

@@ -50,11 +50,39 @@ func (f *FIB) Links(ctx context.Context) ([]Link, error) {
 }
 
 // Foreign lists the destinations of the main table's routes that are not of our protocol, sorted,
-// each once; a default route is among them as 0.0.0.0/0 or ::/0.
+// each once; a default route is among them as 0.0.0.0/0 or ::/0. The list is remembered until
+// something changes.
 func (f *FIB) Foreign(ctx context.Context) ([]netip.Prefix, error) {
+	known, news := f.foreign()
+	if known != nil {
+		return slices.Clone(known), nil
+	}
+	all, err := f.dumpForeign(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drain()
+	if f.news == news { // nothing happened during the dump
+		f.alien = slices.Clone(all)
+	}
+	return all, nil
+}
+
+// foreign is what is remembered of Foreign, nil where it may be out of date, and how much had
+// happened by then.
+func (f *FIB) foreign() ([]netip.Prefix, uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drain()
+	return f.alien, f.news
+}
+
+func (f *FIB) dumpForeign(ctx context.Context) ([]netip.Prefix, error) {
 	f.reading.Lock()
 	defer f.reading.Unlock()
-	var all []netip.Prefix
+	all := []netip.Prefix{}
 	err := dumpRoutes(ctx, f.reader, 0, false, func(r routeMessage, _ []byte) int {
 		if r.protocol != protocol {
 			all = append(all, r.dst)
@@ -73,10 +101,21 @@ func (f *FIB) Foreign(ctx context.Context) ([]netip.Prefix, error) {
 func (f *FIB) Installed(ctx context.Context) ([]Installed, error) {
 	f.reading.Lock()
 	defer f.reading.Unlock()
+	byID := map[uint32][]NextHop{}
+	if !f.inline {
+		objects, err := dumpObjects(ctx, f.reader)
+		if err != nil {
+			return nil, fmt.Errorf("routes: %w", err)
+		}
+		byID = resolved(objects)
+	}
 	var all []Installed
 	err := dumpRoutes(ctx, f.reader, protocol, true, func(r routeMessage, _ []byte) int {
 		if r.metric != metric && r.metric != podMetric {
 			return len(all)
+		}
+		if r.id != 0 {
+			r.hops = byID[r.id] // shared, and there also where net.ipv4.nexthop_compat_mode is 0
 		}
 		all = append(all, Installed{
 			Route:  Route{Dst: r.dst, Unreachable: r.kind == unix.RTN_UNREACHABLE, NextHops: r.hops, Src: r.src},
@@ -88,6 +127,25 @@ func (f *FIB) Installed(ctx context.Context) ([]Installed, error) {
 		return nil, fmt.Errorf("routes: %w", err)
 	}
 	return all, nil
+}
+
+// resolved tells what nexthop objects and groups lead to.
+func resolved(objects []objectMessage) map[uint32][]NextHop {
+	byID := map[uint32][]NextHop{}
+	for _, o := range objects {
+		if o.group == nil {
+			byID[o.id] = []NextHop{{Addr: o.key.addr, Link: o.key.link, Weight: 1}}
+		}
+	}
+	for _, o := range objects {
+		for _, m := range o.group {
+			for _, h := range byID[m.id] {
+				h.Weight = m.weight
+				byID[o.id] = append(byID[o.id], h)
+			}
+		}
+	}
+	return byID
 }
 
 // parseLink reads a message about a link; false where it is about something on the link, a bridge's
