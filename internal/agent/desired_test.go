@@ -1,0 +1,145 @@
+package agent
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/config/file"
+	"github.com/podroute/podroute/routes"
+)
+
+var update = flag.Bool("update", false, "write the goldens anew")
+
+// TestDesired computes the desired state of every node named in a case's hosts.txt and compares it,
+// written as text, with want.txt. A case is a folder: config/ holds manifests; hosts.txt says what
+// each host has, "node NAME", then lines "link INDEX NAME up|down MTU PREFIX...", "route PREFIX" for
+// routes of others, and "restarting".
+func TestDesired(t *testing.T) {
+	t.Parallel()
+	cases, err := filepath.Glob("testdata/desired/*")
+	if err != nil || len(cases) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, dir := range cases {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Parallel()
+			snapshot, err := file.Load(filepath.Join(dir, "config"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got strings.Builder
+			for _, in := range readHosts(t, filepath.Join(dir, "hosts.txt")) {
+				in.Snapshot = snapshot
+				printDesired(&got, in.NodeName, desired(in))
+			}
+			golden := filepath.Join(dir, "want.txt")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got.String()); diff != "" {
+				t.Errorf("desired state (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func readHosts(t *testing.T, path string) []Inputs {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []Inputs
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		if f[0] == "node" {
+			out = append(out, Inputs{NodeName: f[1]})
+			continue
+		}
+		in := &out[len(out)-1]
+		switch f[0] {
+		case "restarting":
+			in.Restarting = true
+		case "route":
+			in.Foreign = append(in.Foreign, netip.MustParsePrefix(f[1]))
+		case "link":
+			in.Links = append(in.Links, readLink(t, f[1:]))
+		default:
+			t.Fatalf("%s: %s", path, line)
+		}
+	}
+	return out
+}
+
+func readLink(t *testing.T, f []string) routes.Link {
+	t.Helper()
+	index, err1 := strconv.Atoi(f[0])
+	mtu, err2 := strconv.Atoi(f[3])
+	if err1 != nil || err2 != nil {
+		t.Fatal(f, err1, err2)
+	}
+	l := routes.Link{Index: index, Name: f[1], Up: f[2] == "up", MTU: mtu, Loopback: f[1] == "lo"}
+	for _, p := range f[4:] {
+		l.Prefixes = append(l.Prefixes, netip.MustParsePrefix(p))
+	}
+	return l
+}
+
+func printDesired(w *strings.Builder, name string, d Desired) {
+	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+	p("node %s role=%s as=%d router-id=%v addresses=%v sources=%v min-sessions=%d", name, d.Role, d.AS, d.RouterID, d.Addresses, d.Sources, d.MinSessions)
+	for _, r := range d.Local {
+		p("  route %v unreachable=%t", r.Dst, r.Unreachable)
+	}
+	p("  cni mtu=%d not-ready=%v", d.CNI.MTU, d.CNI.NotReady)
+	p("  nft masquerade=%t pods=%v direct=%v to=%v", d.NFT.Masquerade, d.NFT.PodCIDRs, d.NFT.Direct, d.NFT.NodeAddrs)
+	b := d.BGP
+	p("  bgp port=%d max-paths=%d restarting=%t deferral=%v transit=%t cluster-id=%v", b.ListenPort, b.MaxPaths, b.Restarting, b.Deferral, b.Transit, b.ClusterID)
+	p("    accept %s", rangesText(b.Import))
+	p("    never %s", rangesText(b.Never))
+	p("    never-ever %v", b.NeverEver)
+	for _, path := range b.Paths {
+		p("    path %v communities=%v med=%v local-pref=%v prepend=%d peers=%v", path.Prefix, path.Communities, deref(path.MED), deref(path.LocalPref), path.Prepend, path.Peers)
+	}
+	for _, q := range b.Peers {
+		p("    peer %s %v as=%d families=%v next-hops=%v down=%t passive=%t password=%t client=%t only=%v max=%d gr=%t/%v hold=%v import=+%s-%s export=+%s-%s",
+			q.Name, q.Address, q.AS, q.Families, q.NextHops, q.Down, q.Passive, q.Password != "", q.ReflectorClient, q.Only, q.MaxPrefixes,
+			q.GracefulRestart, q.RestartTime, q.Hold, rangesText(q.Import.Accept), rangesText(q.Import.Reject), rangesText(q.Export.Accept), rangesText(q.Export.Reject))
+	}
+	for _, q := range d.Problems {
+		p("  problem %v", q)
+	}
+}
+
+func rangesText(rs []bgp.PrefixRange) string {
+	var parts []string
+	for _, r := range rs {
+		parts = append(parts, fmt.Sprintf("%v{%d,%d}", r.Prefix, r.Min, r.Max))
+	}
+	return "[" + strings.Join(parts, " ") + "]"
+}
+
+func deref(p *uint32) string {
+	if p == nil {
+		return "-"
+	}
+	return strconv.Itoa(int(*p))
+}

@@ -1,0 +1,112 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/podroute/podroute/routes"
+)
+
+// program sets all routes: the blocks' and the learned ones. After a restart nothing is removed
+// until the speaker has heard all.
+func (a *Agent) program(ctx context.Context) error {
+	l := &a.loop
+	clear(l.unresolved)
+	all := make([]routes.Route, 0, len(l.learned)+len(l.desired.Local))
+	all = append(all, l.desired.Local...)
+	for p := range l.learned {
+		if r, ok := a.route(p); ok {
+			all = append(all, r)
+		}
+	}
+	keep := a.restarted && !l.pruned && !a.speaker.Synced()
+	err := a.fib.Set(ctx, routes.Desired{Routes: all, Keep: keep})
+	l.pruned = !keep
+	return a.note(err)
+}
+
+// stream takes what the speaker learned since the last time and changes just that.
+func (a *Agent) stream(ctx context.Context) {
+	changes, all := a.speaker.Learned()
+	l := &a.loop
+	if all {
+		clear(l.learned)
+	}
+	var changed []routes.Route
+	var gone []netip.Prefix
+	for _, c := range changes {
+		if len(c.Via) == 0 {
+			delete(l.learned, c.Prefix)
+		} else {
+			l.learned[c.Prefix] = c.Via
+		}
+		if all {
+			continue
+		}
+		delete(l.unresolved, c.Prefix)
+		if r, ok := a.route(c.Prefix); ok {
+			changed = append(changed, r)
+		} else {
+			gone = append(gone, c.Prefix)
+		}
+	}
+	switch {
+	case all:
+		a.fail(a.program(ctx))
+	case len(changed)+len(gone) > 0:
+		if err := a.note(a.fib.Update(ctx, changed, gone)); err != nil {
+			a.fail(err)
+		}
+	}
+}
+
+// route is the kernel route of a learned prefix; false without a usable next hop. Why a next hop is
+// not usable is noted.
+func (a *Agent) route(p netip.Prefix) (routes.Route, bool) {
+	l := &a.loop
+	vias, ok := l.learned[p]
+	if !ok {
+		return routes.Route{}, false
+	}
+	hops, err := l.resolver.resolve(vias)
+	if err != nil {
+		l.unresolved[p] = err
+	}
+	if len(hops) == 0 {
+		return routes.Route{}, false
+	}
+	r := routes.Route{Dst: p, NextHops: hops}
+	for _, s := range l.desired.Sources {
+		if s.Is4() == p.Addr().Is4() {
+			r.Src = s
+		}
+	}
+	return r, true
+}
+
+// note keeps the kernel's refusals by prefix, for status and for advertisable, and passes them on.
+func (a *Agent) note(err error) error {
+	for _, e := range split(err) {
+		var refused *routes.RouteError
+		if errors.As(e, &refused) {
+			a.loop.unresolved[refused.Dst] = refused
+		}
+	}
+	return err
+}
+
+// split takes a joined error apart.
+func split(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the join itself is asked for
+		var out []error
+		for _, e := range j.Unwrap() {
+			out = append(out, split(e)...)
+		}
+		return out
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}

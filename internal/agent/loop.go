@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/cni"
+	"github.com/podroute/podroute/routes"
+)
+
+// Failures are tried again after retryFirst, then ever later up to retryMost.
+const (
+	retryFirst = time.Second
+	retryMost  = 30 * time.Second
+)
+
+// loop is the state that the loop's goroutine owns.
+type loop struct {
+	desired  Desired
+	links    []routes.Link
+	resolver *resolver
+	// learned is what BGP says of each prefix; unresolved, why a prefix of it is not installed, or
+	// not over all its next hops.
+	learned    map[netip.Prefix][]bgp.Via
+	unresolved map[netip.Prefix]error
+	// pruned: what an earlier run left in the kernel and nobody confirmed is gone.
+	pruned bool
+	// failed is what the last turn could not do.
+	failed    error
+	conflist  bool
+	backoff   time.Duration
+	published time.Time
+}
+
+// run turns the loop until ctx ends.
+func (a *Agent) run(ctx context.Context) error {
+	a.loop.learned = map[netip.Prefix][]bgp.Via{}
+	a.loop.unresolved = map[netip.Prefix]error{}
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	settle := time.NewTicker(time.Second)
+	defer settle.Stop()
+	a.reconcile(ctx)
+	for {
+		if a.loop.failed != nil {
+			a.loop.backoff = min(max(2*a.loop.backoff, retryFirst), retryMost)
+			retry.Reset(a.loop.backoff)
+		} else {
+			a.loop.backoff = 0
+		}
+		a.publish()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-a.Source.Changed():
+			a.reconcile(ctx)
+		case <-a.fib.Changed():
+			a.reconcile(ctx)
+		case <-retry.C:
+			a.reconcile(ctx)
+		case <-a.speaker.Changed():
+			a.stream(ctx)
+		case <-a.speaker.SessionsChanged():
+			a.prune(ctx)
+		case <-settle.C:
+			a.prune(ctx)
+		case <-a.pods.Changed():
+		}
+	}
+}
+
+// reconcile computes the desired state anew and applies all of it. What fails is reported and tried
+// again; it does not stop the rest.
+func (a *Agent) reconcile(ctx context.Context) {
+	links, err := a.fib.Links(ctx)
+	if err != nil {
+		a.fail(fmt.Errorf("read the host's links: %w", err))
+		return
+	}
+	foreign, err := a.fib.Foreign(ctx)
+	if err != nil {
+		a.fail(fmt.Errorf("read the host's routes: %w", err))
+		return
+	}
+	l := &a.loop
+	before := l.desired.BGP
+	l.links = links
+	l.desired = desired(Inputs{
+		NodeName: a.NodeName, Snapshot: a.Source.Snapshot(), Links: links, Foreign: foreign, Restarting: a.restarted,
+	})
+	l.resolver = newResolver(links)
+	a.fail(errors.Join(a.hangUp(ctx, before), a.apply(ctx)))
+}
+
+// hangUp ends the sessions over links that just went down, before anything else is done: until our
+// neighbours hear of it, they send us what we cannot deliver.
+func (a *Agent) hangUp(ctx context.Context, before bgp.Config) error {
+	down := map[string]bool{}
+	for _, p := range a.loop.desired.BGP.Peers {
+		down[p.Name] = p.Down
+	}
+	before.Peers = slices.Clone(before.Peers)
+	hang := false
+	for i, p := range before.Peers {
+		if down[p.Name] && !p.Down {
+			before.Peers[i].Down = true
+			hang = true
+		}
+	}
+	if !hang {
+		return nil
+	}
+	if err := a.speaker.Set(ctx, before); err != nil {
+		return fmt.Errorf("end the sessions over links that are down: %w", err)
+	}
+	return nil
+}
+
+// apply brings the desired state about, in the order that keeps every promise: nothing is advertised
+// before its unreachable route, the table and the CNI server are in place.
+func (a *Agent) apply(ctx context.Context) error {
+	d := &a.loop.desired
+	var errs []error
+	add := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		}
+	}
+	add("routes", a.program(ctx))
+	if len(d.Blocks) > 0 {
+		add("nftables", a.table.Set(ctx, d.NFT))
+	}
+	a.blocks.Set(d.Blocks)
+	add("CNI", a.pods.Set(ctx, d.CNI))
+	if d.CNI.NotReady == nil && !a.loop.conflist {
+		err := cni.InstallConflist(a.ConfDir, cni.Conflist{BinDir: a.BinDir, Socket: filepath.Join(a.RunDir, "cni.sock")})
+		add("CNI configuration", err)
+		a.loop.conflist = err == nil
+	}
+	add("BGP", a.speaker.Set(ctx, a.advertisable()))
+	return errors.Join(errs...)
+}
+
+// advertisable is the BGP configuration without the blocks whose unreachable route the kernel does
+// not hold: their unassigned addresses would loop between this node and its router.
+func (a *Agent) advertisable() bgp.Config {
+	cfg := a.loop.desired.BGP
+	cfg.Paths = slices.DeleteFunc(slices.Clone(cfg.Paths), func(p bgp.Path) bool {
+		return a.loop.unresolved[p.Prefix] != nil && slices.Contains(a.loop.desired.Blocks, p.Prefix)
+	})
+	return cfg
+}
+
+// prune ends the time after a restart in which nothing is removed: the peers have said all
+// (End-of-RIB), or the deferral is over.
+func (a *Agent) prune(ctx context.Context) {
+	if a.loop.pruned || !a.speaker.Synced() {
+		return
+	}
+	a.stream(ctx)
+	a.fail(a.program(ctx))
+}
+
+// fail notes what this turn could not do, and says so once.
+func (a *Agent) fail(err error) {
+	if err != nil && (a.loop.failed == nil || a.loop.failed.Error() != err.Error()) {
+		a.Log.Error("not all could be done; trying again", "err", err)
+	}
+	a.loop.failed = err
+}

@@ -1,0 +1,122 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/config"
+)
+
+// peers are the BGPPeers that select this node. One that cannot be served is reported and left out.
+func (d *draft) peers() []bgp.Peer {
+	var out []bgp.Peer
+	for _, p := range d.Snapshot.Peers {
+		if !config.Selects(p.Spec.NodeSelector, d.node.Labels) {
+			continue
+		}
+		if peer, ok := d.peer(p); ok {
+			out = append(out, peer)
+		}
+	}
+	return out
+}
+
+func (d *draft) peer(p config.BGPPeer) (bgp.Peer, bool) {
+	object, s := "BGPPeer/"+p.Name, p.Spec
+	peer := d.session(p.Name, s.Neighbour())
+	peer.AS = s.ASNumber.Resolve(d.AS)
+	peer.LocalAS = s.LocalAS
+	peer.Port = int(s.Port)
+	peer.Passive = s.Passive
+	peer.MultihopTTL, peer.TTLSecurity = int(s.MultihopTTL), int(s.TTLSecurity)
+	peer.AllowOwnAS = int(s.AllowOwnAS)
+	peer.ReflectorClient = s.ReflectorClient
+	peer.Import, peer.Export = filter(s.Import), filter(s.Export)
+	peer.MaxPrefixes = s.PrefixLimit(d.Role == roleRouter)
+	peer.GracefulRestart = s.Restarts(d.spec)
+	peer.Hold, peer.Keepalive = s.Hold(), s.Keepalive()
+	peer.Local = s.Local()
+	if s.Password != nil {
+		pw, err := d.Snapshot.Password(p)
+		if err != nil { // fail closed: without its password the session is not attempted at all
+			d.problem(object, "spec.password", err.Error(), "provide the password; until then there is no session")
+			return bgp.Peer{}, false
+		}
+		peer.Password = string(pw)
+	}
+	return d.families(object, peer, s.Families)
+}
+
+// session is what any peer at addr starts from.
+func (d *draft) session(name string, addr netip.Addr) bgp.Peer {
+	restart, restartTime, _ := d.spec.Restart()
+	var defaults config.BGPPeerSpec
+	p := bgp.Peer{
+		Name: name, Address: addr,
+		GracefulRestart: restart, RestartTime: restartTime,
+		Hold: defaults.Hold(), Keepalive: defaults.Keepalive(),
+		MaxPrefixes: defaults.PrefixLimit(d.Role == roleRouter),
+	}
+	if l, ok := onLink(d.uplinks, addr); ok && !l.Up {
+		p.Down = true
+	}
+	return p
+}
+
+// families settles which families a session carries and the next hop of the one that the session's
+// own address cannot serve: IPv6 routes over an IPv4 session carry an IPv6 address of this node that
+// the peer has a link to, and the other way round.
+func (d *draft) families(object string, p bgp.Peer, want []string) (bgp.Peer, bool) {
+	link, linked := onLink(d.uplinks, p.Address)
+	for _, f := range []bgp.Family{bgp.IPv4, bgp.IPv6} {
+		if len(want) > 0 && !slices.Contains(want, f.String()) {
+			continue
+		}
+		if is4 := f == bgp.IPv4; is4 != p.Address.Is4() {
+			hop := netip.Addr{}
+			if linked {
+				hop = globalAddr(link, is4)
+			} else {
+				hop = d.addressOf(is4)
+			}
+			if !hop.IsValid() {
+				if len(want) > 0 && !p.Down {
+					d.problem(object, "spec.families", fmt.Sprintf("this node has no %v address to be the next hop towards %v", f, p.Address),
+						"give the link one, or leave this family out")
+				}
+				continue
+			}
+			p.NextHops = map[bgp.Family]netip.Addr{f: hop}
+		}
+		p.Families = append(p.Families, f)
+	}
+	return p, len(p.Families) > 0
+}
+
+// addressOf is the node's own address of a family, or the zero Addr.
+func (d *draft) addressOf(is4 bool) netip.Addr {
+	for _, a := range d.Addresses {
+		if a.Is4() == is4 {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+func filter(f *config.PrefixFilter) bgp.Filter {
+	if f == nil {
+		return bgp.Filter{}
+	}
+	return bgp.Filter{Accept: ranges(f.Accept), Reject: ranges(f.Reject)}
+}
+
+func ranges(in []config.PrefixRange) []bgp.PrefixRange {
+	var out []bgp.PrefixRange
+	for _, r := range in {
+		p, lowest, highest := r.Bounds()
+		out = append(out, bgp.PrefixRange{Prefix: p, Min: lowest, Max: highest})
+	}
+	return out
+}

@@ -1,0 +1,63 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/routes"
+)
+
+// resolver turns the next hops that BGP names into the kernel's: an address and the link it is a
+// neighbour on. A next hop resolves through a link's own prefix only, never through a default route
+// or another BGP route: that is what keeps a peer from bending traffic (RFC 4271 section 9.1.2.1
+// allows recursion; a host at the edge has no use for it).
+//
+// Results are kept by set of next hops: 100,000 routes have a handful of sets.
+type resolver struct {
+	links []routes.Link
+	sets  map[string]resolved
+}
+
+type resolved struct {
+	hops []routes.NextHop
+	err  error
+}
+
+func newResolver(links []routes.Link) *resolver {
+	return &resolver{links: uplinks(links), sets: map[string]resolved{}}
+}
+
+// resolve returns the usable next hops of a set and, beside them, why others of the set are not.
+func (r *resolver) resolve(vias []bgp.Via) ([]routes.NextHop, error) {
+	var key strings.Builder
+	for _, v := range vias {
+		key.WriteString(v.Addr.String())
+		key.WriteByte(' ')
+	}
+	if known, ok := r.sets[key.String()]; ok {
+		return known.hops, known.err
+	}
+	var res resolved
+	seen := map[netip.Addr]bool{}
+	for _, v := range vias {
+		if seen[v.Addr] {
+			continue
+		}
+		seen[v.Addr] = true
+		l, ok := onLink(r.links, v.Addr)
+		switch {
+		case !ok:
+			res.err = errors.Join(res.err, fmt.Errorf(
+				"next hop %v of peer %s is on none of this node's links: let the peer set itself as next hop", v.Addr, v.Peer))
+		case !l.Up:
+			res.err = errors.Join(res.err, fmt.Errorf("next hop %v of peer %s: link %s is down", v.Addr, v.Peer, l.Name))
+		default:
+			res.hops = append(res.hops, routes.NextHop{Addr: v.Addr.WithZone(""), Link: l.Index})
+		}
+	}
+	r.sets[key.String()] = res
+	return res.hops, res.err
+}

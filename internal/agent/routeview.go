@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/podroute/podroute/internal/agent/agentpb"
+)
+
+// Where an installed route comes from.
+const (
+	originBlock   = "block"   // unreachable, for a pod subnet's unassigned addresses
+	originPod     = "pod"     // to a pod of this node
+	originLearned = "learned" // from BGP
+)
+
+// installed are our routes as the kernel has them.
+func (o *operator) installed(ctx context.Context, r *report) ([]*agentpb.Route, error) {
+	routes, err := o.agent.fib.Installed(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's routes: %w", err)
+	}
+	out := make([]*agentpb.Route, 0, len(routes))
+	for _, i := range routes {
+		v := &agentpb.Route{Prefix: i.Dst.String(), Type: "unicast", Origin: originLearned}
+		switch {
+		case i.Pod:
+			v.Origin = originPod
+		case i.Unreachable:
+			v.Type, v.Origin = "unreachable", originBlock
+		}
+		if i.Src.IsValid() {
+			v.Source = i.Src.String()
+		}
+		for _, h := range i.NextHops {
+			n := &agentpb.NextHop{Link: r.links[h.Link], Weight: uint32(max(h.Weight, 1))}
+			if h.Addr.IsValid() {
+				n.Address = h.Addr.String()
+			}
+			v.NextHops = append(v.NextHops, n)
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// learnedRoutes are the best routes of BGP, with the reason where one is not installed.
+func (r *report) learnedRoutes() []*agentpb.Route {
+	out := make([]*agentpb.Route, 0, len(r.learned))
+	for _, p := range slices.SortedFunc(maps.Keys(r.learned), comparePrefixes) {
+		v := &agentpb.Route{Prefix: p.String()}
+		for _, via := range r.learned[p] {
+			v.NextHops = append(v.NextHops, &agentpb.NextHop{Address: via.Addr.String(), Peer: via.Peer})
+		}
+		if err := r.unresolved[p]; err != nil {
+			v.Problem = err.Error()
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// advertised are the routes sent to each peer.
+func (o *operator) advertised(ctx context.Context) ([]*agentpb.Route, error) {
+	routes, err := o.agent.speaker.Advertised(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read what is advertised: %w", err)
+	}
+	out := make([]*agentpb.Route, 0, len(routes))
+	for _, a := range routes {
+		v := &agentpb.Route{Prefix: a.Prefix.String(), Peer: a.Peer, Communities: a.Communities}
+		if a.NextHop != (netip.Addr{}) {
+			v.NextHops = []*agentpb.NextHop{{Address: a.NextHop.String()}}
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}

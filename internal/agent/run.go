@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/cni"
+	"github.com/podroute/podroute/config"
+	"github.com/podroute/podroute/internal/nft"
+	"github.com/podroute/podroute/ipam"
+	"github.com/podroute/podroute/routes"
+)
+
+// Source is where the configuration comes from: a folder of manifests or the Kubernetes API.
+type Source interface {
+	Run(ctx context.Context) error
+	Snapshot() config.Snapshot
+	Changed() <-chan struct{}
+}
+
+// Options of an agent.
+type Options struct {
+	Log      *slog.Logger
+	NodeName string
+	Version  string
+	Source   Source
+	// RunDir holds the sockets and the mark of this boot, /run/podroute.
+	RunDir string
+	// ConfDir and BinDir are the container runtime's: /etc/cni/net.d and /opt/cni/bin.
+	ConfDir, BinDir string
+}
+
+// Agent is one node's agent.
+type Agent struct {
+	Options
+	fib     *routes.FIB
+	table   *nft.Table
+	pods    *cni.Server
+	blocks  *ipam.Allocator
+	speaker *bgp.Speaker
+	started time.Time
+	// restarted: this start adopted the routes of an earlier one.
+	restarted bool
+	report    atomic.Pointer[report]
+	leave     chan chan error
+	loop      loop
+}
+
+// coolDown is how long a freed address rests before another pod gets it, so that late packets and
+// caches of the old pod do not meet the new one.
+const coolDown = 30 * time.Second
+
+// stopTimeout bounds the orderly part of stopping.
+const stopTimeout = 5 * time.Second
+
+// Run runs an agent until ctx ends, which is a restart in the eyes of its peers: the kernel goes on
+// forwarding and the peers keep our routes for the restart time. It opens its sockets in the network
+// namespace of the calling thread.
+func Run(ctx context.Context, o Options) error {
+	a, err := start(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer a.fib.Close()
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	g, work := errgroup.WithContext(work)
+	for _, run := range []func(context.Context) error{
+		o.Source.Run, a.fib.Run, a.pods.Run, a.speaker.Run, a.serve, a.run,
+	} {
+		g.Go(func() error { return run(work) })
+	}
+	g.Go(func() error {
+		defer cancel()
+		return a.stop(ctx, work)
+	})
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// start is the first half of the order of starting; the loop's first turn (loop.reconcile) is the
+// second: own subnet and its unreachable route, nftables table, CNI server and conflist, paths and
+// policies, neighbours.
+func start(ctx context.Context, o Options) (*Agent, error) {
+	a := &Agent{Options: o, started: time.Now(), leave: make(chan chan error)}
+	var err error
+	// Validate: what could never work is refused before anything is touched.
+	if err = o.Source.Snapshot().Fatal(o.NodeName); err != nil {
+		return nil, err
+	}
+	if err = os.MkdirAll(o.RunDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the run folder: %w", err)
+	}
+	// Adopt kernel state: routes, then pods.
+	if a.fib, err = routes.New(routes.Options{Log: o.Log.With("part", "routes")}); err != nil {
+		return nil, fmt.Errorf("open the kernel's routes: %w", err)
+	}
+	if a.restarted, err = a.adopted(ctx); err != nil {
+		return nil, err
+	}
+	a.blocks = ipam.New(ipam.Options{CoolDown: coolDown})
+	a.pods, err = cni.New(cni.Options{
+		Log: o.Log.With("part", "cni"), Socket: filepath.Join(o.RunDir, "cni.sock"), Allocator: a.blocks,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start the CNI server: %w", err)
+	}
+	if err = a.pods.Restore(ctx); err != nil {
+		return nil, fmt.Errorf("adopt the pods' links: %w", err)
+	}
+	if a.table, err = nft.New(nft.Options{Log: o.Log.With("part", "nft")}); err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	a.speaker = bgp.New(bgp.Options{Log: o.Log.With("part", "bgp")})
+	return a, nil
+}
+
+// stop waits for the end and takes its form: Restart when ctx ends, Leave when asked over the
+// operator's socket.
+func (a *Agent) stop(ctx, work context.Context) error {
+	var done chan error
+	select {
+	case <-work.Done():
+		return nil
+	case done = <-a.leave:
+	case <-ctx.Done():
+	}
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if done == nil {
+		a.Log.Info("stopping; peers keep this node's routes for the restart time")
+		return a.speaker.Restart(stopping)
+	}
+	a.Log.Info("leaving; withdrawing this node's routes")
+	err := errors.Join(
+		a.speaker.Leave(stopping),
+		cni.RemoveConflist(a.ConfDir),
+		a.table.Remove(stopping),
+		a.fib.Remove(stopping),
+		a.forget(),
+	)
+	done <- err
+	return err
+}

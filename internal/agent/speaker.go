@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/config"
+)
+
+// speaker settles the BGP configuration: policy, paths, then peers.
+func (d *draft) speaker() {
+	_, _, deferral := d.spec.Restart()
+	reflector := d.isReflector(d.node)
+	d.BGP = bgp.Config{
+		AS:         d.AS,
+		RouterID:   d.RouterID,
+		ListenPort: int(d.spec.ListenPort),
+		MaxPaths:   int(d.spec.MaxPaths),
+		Restarting: d.Restarting,
+		Deferral:   deferral,
+		Transit:    d.Role == roleRouter || reflector,
+		Import:     d.accepted(),
+		Never:      d.never(),
+		NeverEver:  d.Blocks,
+		Paths:      d.paths(),
+	}
+	if reflector {
+		d.BGP.ClusterID = d.RouterID
+		if id := d.spec.Cluster(); id.IsValid() {
+			d.BGP.ClusterID = id
+		}
+	}
+	d.BGP.Peers = append(d.peers(), d.mesh()...)
+	d.MinSessions = len(d.BGP.Peers)/2 + 1
+	if len(d.BGP.Peers) == 0 {
+		d.MinSessions = 1 // with no peer configured, a node is never ready by itself
+	}
+	if m := d.spec.Readiness.MinSessions; m != nil {
+		d.MinSessions = int(*m)
+	}
+}
+
+// accepted are the prefixes taken from any peer: those inside the cluster's pod ranges, of accepted
+// lengths; without clusterCIDRs the nodes' own pod subnets and nothing inside or around them.
+func (d *draft) accepted() []bgp.PrefixRange {
+	var out []bgp.PrefixRange
+	for _, p := range d.pods {
+		r := bgp.PrefixRange{Prefix: p, Min: p.Bits(), Max: p.Bits()}
+		if len(d.spec.ClusterCIDRs) > 0 {
+			lowest, highest := d.spec.Lengths(config.FamilyOf(p.Addr()))
+			r.Min, r.Max = max(p.Bits(), lowest), highest
+		}
+		if r.Min <= r.Max {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// never are the prefixes that no peer can talk us into, unless its own filter names them exactly:
+// default routes, this host's own links and addresses, service ranges with all inside, and whatever
+// another protocol has a route for.
+func (d *draft) never() []bgp.PrefixRange {
+	var out []bgp.PrefixRange
+	seen := map[netip.Prefix]bool{}
+	exact := func(p netip.Prefix) {
+		if p = p.Masked(); !seen[p] {
+			seen[p] = true
+			out = append(out, bgp.PrefixRange{Prefix: p, Min: p.Bits(), Max: p.Bits()})
+		}
+	}
+	exact(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+	exact(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+	for _, l := range d.uplinks {
+		for _, p := range l.Prefixes {
+			exact(p)
+		}
+	}
+	for _, l := range d.Links {
+		for _, p := range l.Prefixes {
+			exact(netip.PrefixFrom(p.Addr().WithZone(""), p.Addr().BitLen()))
+		}
+	}
+	for _, p := range d.Foreign {
+		exact(p)
+	}
+	for _, p := range d.services {
+		out = append(out, bgp.PrefixRange{Prefix: p, Min: p.Bits(), Max: p.Addr().BitLen()})
+	}
+	slices.SortFunc(out, func(a, b bgp.PrefixRange) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	return out
+}
+
+func comparePrefixes(a, b netip.Prefix) int {
+	if c := a.Addr().Compare(b.Addr()); c != 0 {
+		return c
+	}
+	return a.Bits() - b.Bits()
+}
+
+// paths are what this node originates: its blocks, and what Advertisements name.
+func (d *draft) paths() []bgp.Path {
+	var out []bgp.Path
+	for _, b := range d.Blocks {
+		out = append(out, bgp.Path{Prefix: b})
+	}
+	for _, ad := range d.Snapshot.Advertisements {
+		if config.Selects(ad.Spec.NodeSelector, d.node.Labels) {
+			out = d.advertise(out, ad)
+		}
+	}
+	return out
+}
+
+// advertise adds an Advertisement's prefixes. Of two that name the same prefix the later, by name,
+// gives the attributes.
+func (d *draft) advertise(paths []bgp.Path, ad config.Advertisement) []bgp.Path {
+	s := ad.Spec
+	var prefixes []netip.Prefix
+	if s.PodSubnets {
+		prefixes = append(prefixes, d.Blocks...)
+	}
+	if s.NodeAddresses {
+		for _, a := range d.Sources {
+			prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	connected := s.ConnectedRanges()
+	for _, l := range d.uplinks {
+		for _, p := range l.Prefixes {
+			in := slices.ContainsFunc(connected, func(c netip.Prefix) bool { return c.Bits() <= p.Bits() && c.Contains(p.Addr()) })
+			if in && l.Up {
+				prefixes = append(prefixes, p.Masked())
+			}
+		}
+	}
+	prefixes = append(prefixes, s.Named()...)
+	for _, p := range prefixes {
+		paths = slices.DeleteFunc(paths, func(q bgp.Path) bool { return q.Prefix == p })
+		paths = append(paths, bgp.Path{
+			Prefix: p, Communities: s.Communities, LocalPref: s.LocalPref, MED: s.MED, Prepend: int(s.Prepend), Peers: s.Peers,
+		})
+	}
+	return paths
+}

@@ -1,0 +1,253 @@
+package interop
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/podroute/podroute/internal/nstest"
+)
+
+// binaries builds the agent and the plugin, as users get them, once for all tests.
+var binaries = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "podroute-interop-")
+	if err != nil {
+		return "", err
+	}
+	for _, name := range []string{"podroute", "podroute-cni"} {
+		c := exec.Command("go", "build", "-o", dir+"/", "../../cmd/"+name)
+		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := c.CombinedOutput(); err != nil {
+			return dir, fmt.Errorf("build %s: %w: %s", name, err, out)
+		}
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, _ := binaries(); dir != "" {
+		_ = os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+// node is a network namespace with an agent.
+type node struct {
+	*nstest.NS
+	name string
+	dir  string // holds config/, run/, net.d/
+	bin  string
+	cmd  *exec.Cmd
+	done chan struct{}
+	log  *syncBuffer
+}
+
+// newNode makes a node; its agent is started with start.
+func newNode(t *testing.T, name string) *node {
+	t.Helper()
+	bin, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{NS: nstest.New(t), name: name, dir: t.TempDir(), bin: bin, log: &syncBuffer{}}
+	n.Run(t, "sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv6.conf.all.forwarding=1")
+	for _, d := range []string{"config", "net.d"} {
+		if err := os.Mkdir(filepath.Join(n.dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		n.signal(syscall.SIGKILL)
+		if t.Failed() {
+			t.Logf("agent of %s:\n%s", name, n.log)
+		}
+	})
+	return n
+}
+
+// configure writes a manifest file.
+func (n *node) configure(t *testing.T, file, manifests string) {
+	t.Helper()
+	tmp := filepath.Join(n.dir, "."+file)
+	if err := os.WriteFile(tmp, []byte(manifests), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(tmp, filepath.Join(n.dir, "config", file)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start starts the agent and waits until it answers.
+func (n *node) start(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cmd = n.Command(ctx, n.bin+"/podroute", "agent", "--config", n.dir+"/config", "--node-name", n.name,
+		"--run-dir", n.dir+"/run", "--cni-conf-dir", n.dir+"/net.d", "--cni-bin-dir", n.bin, "--log-level", "debug")
+	n.cmd.SysProcAttr.Pdeathsig = 0 // the thread that starts it does not last
+	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
+	if err := n.cmd.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	done, cmd := make(chan struct{}), n.cmd
+	n.done = done
+	go func() {
+		defer cancel()
+		_ = cmd.Wait()
+		close(done)
+	}()
+	nstest.Within(t, 10*time.Second, func() error {
+		select {
+		case <-done:
+			return fmt.Errorf("the agent ended: %s", n.log)
+		default:
+		}
+		_, err := n.ask("peers")
+		return err
+	})
+}
+
+// signal sends the agent a signal and waits for its end.
+func (n *node) signal(s syscall.Signal) {
+	if n.cmd == nil {
+		return
+	}
+	_ = syscall.Kill(-n.cmd.Process.Pid, s)
+	<-n.done
+	n.cmd = nil
+}
+
+// ask runs a podroute subcommand with -o json; a status that is not ready is no error.
+func (n *node) ask(args ...string) ([]byte, error) {
+	c := exec.Command(n.bin+"/podroute", append(args, "--run-dir", n.dir+"/run", "-o", "json")...)
+	var stderr bytes.Buffer
+	c.Stderr = &stderr
+	out, err := c.Output()
+	if err != nil && len(out) == 0 {
+		return nil, fmt.Errorf("podroute %s: %w: %s", strings.Join(args, " "), err, stderr.String())
+	}
+	return out, nil
+}
+
+// status as far as tests look at it.
+type status struct {
+	Ready               bool   `json:"ready"`
+	Reason              string `json:"reason"`
+	Restarted           bool   `json:"restarted"`
+	SessionsEstablished int    `json:"sessions_established"`
+	Pods                int    `json:"pods"`
+}
+
+func (n *node) status() (status, error) {
+	var s status
+	out, err := n.ask("status")
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(out, &s)
+}
+
+// ready waits until the agent says that it is.
+func (n *node) ready(t *testing.T) {
+	t.Helper()
+	nstest.Within(t, 20*time.Second, func() error {
+		s, err := n.status()
+		if err == nil && !s.Ready {
+			err = fmt.Errorf("%s is not ready: %s", n.name, s.Reason)
+		}
+		return err
+	})
+}
+
+// pod is a network namespace that the plugin wired.
+type pod struct {
+	*nstest.NS
+	id    string
+	addrs []netip.Addr
+}
+
+// add wires a pod with libcni and the plugin, as a container runtime does.
+func (n *node) add(t *testing.T, id string) *pod {
+	t.Helper()
+	p := &pod{NS: nstest.New(t), id: id}
+	var res *types100.Result
+	err := n.Do(func() error {
+		c, list, err := n.cni()
+		if err != nil {
+			return err
+		}
+		r, err := c.AddNetworkList(context.Background(), list, n.runtime(p))
+		if err != nil {
+			return err
+		}
+		res, err = types100.GetResult(r)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ip := range res.IPs {
+		a, _ := netip.AddrFromSlice(ip.Address.IP)
+		p.addrs = append(p.addrs, a.Unmap())
+	}
+	return p
+}
+
+// del takes a pod away again.
+func (n *node) del(p *pod) error {
+	return n.Do(func() error {
+		c, list, err := n.cni()
+		if err != nil {
+			return err
+		}
+		return c.DelNetworkList(context.Background(), list, n.runtime(p))
+	})
+}
+
+func (n *node) cni() (*libcni.CNIConfig, *libcni.NetworkConfigList, error) {
+	files, err := libcni.ConfFiles(n.dir+"/net.d", []string{".conflist"})
+	if err != nil || len(files) != 1 {
+		return nil, nil, fmt.Errorf("conflists %v: %w", files, err)
+	}
+	list, err := libcni.ConfListFromFile(files[0])
+	return libcni.NewCNIConfigWithCacheDir([]string{n.bin}, n.dir+"/cache", nil), list, err
+}
+
+func (n *node) runtime(p *pod) *libcni.RuntimeConf {
+	return &libcni.RuntimeConf{
+		ContainerID: p.id, NetNS: p.Path(), IfName: "eth0",
+		Args: [][2]string{{"K8S_POD_NAMESPACE", "default"}, {"K8S_POD_NAME", p.id}},
+	}
+}
+
+// syncBuffer is a bytes.Buffer for several writers.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
