@@ -17,9 +17,6 @@ import (
 	"github.com/podroute/podroute/cni/internal/rtnl"
 )
 
-// DefaultSocket is where the agent listens, unless the network configuration says "socket".
-const DefaultSocket = "/run/podroute/cni.sock"
-
 // Time limits of one execution. Runtimes have their own, of minutes.
 const (
 	dialTimeout = 5 * time.Second
@@ -107,7 +104,7 @@ func (p Plugin) call(ctx context.Context, command string, config []byte) ([]byte
 	}
 	_ = json.Unmarshal(config, &conf) // the agent judges it
 	if conf.Socket == "" {
-		conf.Socket = DefaultSocket
+		conf.Socket = cnipb.DefaultSocket
 	}
 	request := &cnipb.Request{
 		ContainerId: p.Getenv("CNI_CONTAINERID"),
