@@ -134,7 +134,8 @@ func (a *Allocator) Allocate(key string, want ...netip.Addr) ([]netip.Addr, erro
 		}
 		a.count[addr] = 1
 		b.used++
-		b.next = b.after(addr)
+		b.mark(addr, true)
+		b.pass(addr)
 	}
 	a.held[key] = chosen
 	return slices.Clone(chosen), nil
@@ -161,6 +162,7 @@ func (a *Allocator) Release(key string) {
 			a.rest.add(addr, a.now().Add(a.coolDown))
 			b.cooling++
 		}
+		b.mark(addr, a.coolDown > 0)
 	}
 }
 
@@ -176,7 +178,7 @@ func (a *Allocator) usage(of func(*block) bool) []BlockUsage {
 	var u []BlockUsage
 	for _, b := range a.blocks {
 		if of(b) {
-			u = append(u, BlockUsage{Prefix: b.prefix, Used: b.used, CoolingDown: b.cooling, Size: b.size})
+			u = append(u, BlockUsage{Prefix: b.prefix, Used: b.used, CoolingDown: b.cooling, Size: b.size()})
 		}
 	}
 	return u
@@ -186,15 +188,18 @@ func (a *Allocator) usage(of func(*block) bool) []BlockUsage {
 func (a *Allocator) recount() {
 	for _, b := range a.blocks {
 		b.used, b.cooling = 0, 0
+		clear(b.busy)
 	}
 	for addr := range a.count {
 		if b := a.blockOf(addr); b != nil {
 			b.used++
+			b.mark(addr, true)
 		}
 	}
 	for r := range a.rest.all() {
 		if b := a.blockOf(r.addr); b != nil {
 			b.cooling++
+			b.mark(r.addr, true)
 		} else {
 			a.rest.remove(r.addr)
 		}
@@ -209,6 +214,8 @@ func (a *Allocator) expire() {
 			return
 		}
 		a.rest.remove(r.addr)
-		a.blockOf(r.addr).cooling-- // recount keeps no address that is in no block
+		b := a.blockOf(r.addr) // recount keeps no address that is in no block
+		b.cooling--
+		b.mark(r.addr, false)
 	}
 }

@@ -47,8 +47,8 @@ func (a *Allocator) grantable(w netip.Addr) error {
 	switch {
 	case b == nil:
 		return &RequestError{w, "is in none of the node's pod subnets"}
-	case b.reserved(w):
-		return &RequestError{w, "is the network's or the broadcast address of " + b.prefix.String()}
+	case !b.has(w):
+		return &RequestError{w, "is not one for pods in " + b.prefix.String()}
 	case a.count[w] > 0:
 		return &RequestError{w, "is in use by another pod"}
 	}
@@ -59,14 +59,11 @@ func (a *Allocator) grantable(w netip.Addr) error {
 // one that was freed longest ago.
 func (a *Allocator) free(of func(*block) bool) (netip.Addr, bool) {
 	for _, b := range a.blocks {
-		if !of(b) || b.used+b.cooling >= b.size {
+		if !of(b) {
 			continue
 		}
-		// At most used + cooling + 2 steps: one of the first so many addresses is free.
-		for addr := b.next; ; addr = b.after(addr) {
-			if a.count[addr] == 0 && !a.rest.has(addr) && !b.reserved(addr) {
-				return addr, true
-			}
+		if addr, ok := b.free(); ok {
+			return addr, true
 		}
 	}
 	for r := range a.rest.all() {

@@ -11,7 +11,7 @@
 // address, in IPv6 the subnet-router anycast address, RFC 4291 section 2.6.1) and, in IPv4, but the last
 // (broadcast). Pods are routed one by one and would do with these too, but other systems' firewalls
 // and routers know such addresses by sight. Blocks of one or two addresses (RFC 3021, RFC 6164) give
-// all. No address is set aside for a gateway: pods' gateways are link-local.
+// all, IPv6 blocks shorter than /64 those of their first /64. No address is set aside for a gateway: pods' gateways are link-local.
 //
 // Order: the blocks in the order given, so that later ones stay empty and can be returned; within a
 // block round and round, from a random start, so that a restarted agent, which forgets what was freed,
