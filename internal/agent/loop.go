@@ -38,15 +38,16 @@ type loop struct {
 	published time.Time
 }
 
-// run turns the loop until ctx ends.
-func (a *Agent) run(ctx context.Context) error {
+// run turns the loop until told ends, or the operator wants this node to leave: then it returns where
+// to say how that went. work bounds the loop's own doings.
+func (a *Agent) run(told, work context.Context) chan<- error {
 	a.loop.learned = map[netip.Prefix][]bgp.Via{}
 	a.loop.unresolved = map[netip.Prefix]error{}
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	settle := time.NewTicker(time.Second)
 	defer settle.Stop()
-	a.reconcile(ctx)
+	a.reconcile(work)
 	for {
 		if a.loop.failed != nil {
 			a.loop.backoff = min(max(2*a.loop.backoff, retryFirst), retryMost)
@@ -56,20 +57,24 @@ func (a *Agent) run(ctx context.Context) error {
 		}
 		a.publish()
 		select {
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-told.Done():
+			return nil
+		case <-work.Done():
+			return nil
+		case left := <-a.leave:
+			return left
 		case <-a.Source.Changed():
-			a.reconcile(ctx)
+			a.reconcile(work)
 		case <-a.fib.Changed():
-			a.reconcile(ctx)
+			a.reconcile(work)
 		case <-retry.C:
-			a.reconcile(ctx)
+			a.reconcile(work)
 		case <-a.speaker.Changed():
-			a.stream(ctx)
+			a.stream(work)
 		case <-a.speaker.SessionsChanged():
-			a.prune(ctx)
+			a.prune(work)
 		case <-settle.C:
-			a.prune(ctx)
+			a.prune(work)
 		case <-a.pods.Changed():
 		}
 	}

@@ -51,7 +51,7 @@ type Agent struct {
 	// restarted: this start adopted the routes of an earlier one.
 	restarted bool
 	report    atomic.Pointer[report]
-	leave     chan chan error
+	leave     chan chan<- error
 	loop      loop
 }
 
@@ -75,13 +75,17 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel()
 	g, work := errgroup.WithContext(work)
 	for _, run := range []func(context.Context) error{
-		o.Source.Run, a.fib.Run, a.pods.Run, a.speaker.Run, a.serve, a.run,
+		o.Source.Run, a.fib.Run, a.pods.Run, a.speaker.Run, a.serve,
 	} {
 		g.Go(func() error { return run(work) })
 	}
 	g.Go(func() error {
 		defer cancel()
-		return a.stop(ctx, work)
+		left := a.run(ctx, work)
+		if work.Err() != nil {
+			return nil // another part failed and says why
+		}
+		return a.stop(work, left)
 	})
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
@@ -93,7 +97,7 @@ func Run(ctx context.Context, o Options) error {
 // second: own subnet and its unreachable route, nftables table, CNI server and conflist, paths and
 // policies, neighbours.
 func start(ctx context.Context, o Options) (*Agent, error) {
-	a := &Agent{Options: o, started: time.Now(), leave: make(chan chan error)}
+	a := &Agent{Options: o, started: time.Now(), leave: make(chan chan<- error)}
 	var err error
 	// Validate: what could never work is refused before anything is touched.
 	if err = o.Source.Snapshot().Fatal(o.NodeName); err != nil {
@@ -126,30 +130,24 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	return a, nil
 }
 
-// stop waits for the end and takes its form: Restart when ctx ends, Leave when asked over the
-// operator's socket.
-func (a *Agent) stop(ctx, work context.Context) error {
-	var done chan error
-	select {
-	case <-work.Done():
-		return nil
-	case done = <-a.leave:
-	case <-ctx.Done():
-	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+// stop is the order of stopping, after the loop has ended: nothing that the sessions' end brings about
+// reaches the kernel. A restart (left is nil) closes the sessions and touches nothing else; leaving
+// withdraws, removes all that is ours, and answers whoever asked.
+func (a *Agent) stop(ctx context.Context, left chan<- error) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	if done == nil {
+	if left == nil {
 		a.Log.Info("stopping; peers keep this node's routes for the restart time")
-		return a.speaker.Restart(stopping)
+		return a.speaker.Restart(ctx)
 	}
 	a.Log.Info("leaving; withdrawing this node's routes")
 	err := errors.Join(
-		a.speaker.Leave(stopping),
+		a.speaker.Leave(ctx),
 		cni.RemoveConflist(a.ConfDir),
-		a.table.Remove(stopping),
-		a.fib.Remove(stopping),
+		a.table.Remove(ctx),
+		a.fib.Remove(ctx),
 		a.forget(),
 	)
-	done <- err
+	left <- err
 	return err
 }

@@ -25,7 +25,10 @@ func (a *Agent) serve(ctx context.Context) error {
 	}
 	s := grpc.NewServer()
 	agentpb.RegisterAgentServer(s, &operator{agent: a})
-	stop := context.AfterFunc(ctx, s.Stop)
+	stop := context.AfterFunc(ctx, func() { // answers under way are finished, within reason
+		defer time.AfterFunc(time.Second, s.Stop).Stop()
+		s.GracefulStop()
+	})
 	defer stop()
 	if err := s.Serve(ln); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve the operator's socket: %w", err)

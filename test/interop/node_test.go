@@ -143,6 +143,12 @@ func (n *node) ask(args ...string) ([]byte, error) {
 	return out, nil
 }
 
+// leave takes the node out for good; the agent ends.
+func (n *node) leave() (string, error) {
+	out, err := exec.Command(n.bin+"/podroute", "leave", "--run-dir", n.dir+"/run").CombinedOutput()
+	return string(out), err
+}
+
 // status as far as tests look at it.
 type status struct {
 	Ready               bool   `json:"ready"`

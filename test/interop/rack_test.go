@@ -1,0 +1,112 @@
+package interop
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/podroute/podroute/internal/nstest"
+	"github.com/podroute/podroute/internal/routers"
+)
+
+// outside is a prefix that the top-of-rack router tells the nodes about, inside the pods' ranges.
+var outside = []netip.Prefix{netip.MustParsePrefix("10.244.77.0/24"), netip.MustParsePrefix("fd00:244:0:77::/64")}
+
+const torAS = 65001
+
+// rack is a top-of-rack router with nodes behind it, a link each: 10.0.N.0/31 and fd00:0:0:N::/127, the
+// router's end first.
+type rack struct {
+	tor    *nstest.NS
+	router *routers.Router
+	nodes  []*node
+}
+
+// rackOptions are what tests vary.
+type rackOptions struct {
+	kind     routers.Kind
+	nodes    int
+	password string
+	// peer is added to every BGPPeer's spec, a line each.
+	peer string
+	// config is added to RouterConfig's spec.
+	config string
+}
+
+// newRack builds the rack and waits until every node is ready.
+func newRack(t *testing.T, o rackOptions) *rack {
+	t.Helper()
+	r := &rack{tor: nstest.New(t)}
+	r.tor.Run(t, "sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv6.conf.all.forwarding=1")
+	c := routers.Config{AS: torAS, RouterID: netip.MustParseAddr("10.255.0.1"), Announce: outside, Multipath: true}
+	for i := 1; i <= o.nodes; i++ {
+		n := newNode(t, fmt.Sprintf("n%d", i))
+		r.nodes = append(r.nodes, n)
+		nstest.Veth(t, r.tor, fmt.Sprintf("port%d", i), n.NS, "eth0")
+		r.tor.Run(t, fmt.Sprintf("ip addr add 10.0.%d.0/31 dev port%d", i, i),
+			fmt.Sprintf("ip addr add fd00:0:0:%d::/127 dev port%d nodad", i, i))
+		n.Run(t, fmt.Sprintf("ip addr add 10.0.%d.1/31 dev eth0", i),
+			fmt.Sprintf("ip addr add fd00:0:0:%d::1/127 dev eth0 nodad", i),
+			fmt.Sprintf("ip route add default via 10.0.%d.0", i),
+			fmt.Sprintf("ip route add default via fd00:0:0:%d::", i))
+		c.Neighbors = append(c.Neighbors, routers.Neighbor{
+			Address: netip.MustParseAddr(fmt.Sprintf("10.0.%d.1", i)), AS: uint32(64600 + i), Password: o.password,
+			GracefulRestart: true, NextHop6: netip.MustParseAddr(fmt.Sprintf("fd00:0:0:%d::", i)),
+		})
+	}
+	r.router = routers.Start(t, r.tor, o.kind, c)
+	for i, n := range r.nodes {
+		n.configure(t, "rack.yaml", rackManifests(o, i+1))
+		n.start(t)
+	}
+	r.router.Established(waitSession)
+	for _, n := range r.nodes {
+		n.ready(t)
+	}
+	return r
+}
+
+// rackManifests are the manifests of node i.
+func rackManifests(o rackOptions, i int) string {
+	var w strings.Builder
+	fmt.Fprintf(&w, `
+apiVersion: podroute.io/v1alpha1
+kind: RouterConfig
+metadata: {name: default}
+spec:
+  mesh: None
+  clusterCIDRs: [10.244.0.0/16, "fd00:244::/32"]
+  nodeCIDRs: [10.0.0.0/16, "fd00::/48"]
+  serviceCIDRs: [10.96.0.0/16, "fd00:96::/108"]
+%s---
+apiVersion: podroute.io/v1alpha1
+kind: BGPPeer
+metadata: {name: tor}
+spec:
+  address: 10.0.%d.0
+  asNumber: %d
+%s`, o.config, i, torAS, o.peer)
+	if o.password != "" {
+		fmt.Fprintf(&w, "  password: {secretRef: {name: tor}}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: tor, namespace: kube-system}\nstringData: {password: %s}\n", o.password)
+	}
+	for j := 1; j <= o.nodes; j++ {
+		fmt.Fprintf(&w, `---
+apiVersion: v1
+kind: Node
+metadata: {name: n%[1]d, annotations: {podroute.io/as-number: "6460%[1]d"}}
+spec: {podCIDR: 10.244.%[1]d.0/24, podCIDRs: [10.244.%[1]d.0/24, "fd00:244:0:%[1]d::/64"]}
+status: {addresses: [{type: InternalIP, address: 10.0.%[1]d.1}, {type: InternalIP, address: "fd00:0:0:%[1]d::1"}]}
+`, j)
+	}
+	return w.String()
+}
+
+// subnets are node i's pod subnets, and gateway its link's address of the same family, for what a
+// router learns of node i.
+func subnets(i int) map[netip.Prefix]netip.Addr {
+	return map[netip.Prefix]netip.Addr{
+		netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", i)):     netip.MustParseAddr(fmt.Sprintf("10.0.%d.1", i)),
+		netip.MustParsePrefix(fmt.Sprintf("fd00:244:0:%d::/64", i)): netip.MustParseAddr(fmt.Sprintf("fd00:0:0:%d::1", i)),
+	}
+}
