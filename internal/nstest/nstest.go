@@ -42,25 +42,19 @@ func New(t testing.TB) *NS {
 
 // Open makes a namespace that lasts until Close, or as long as this process or one inside it.
 func Open() (*NS, error) {
-	type made struct {
-		file *os.File
-		err  error
-	}
-	ch := make(chan made, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine and takes its namespace along
+	n := &NS{}
+	err := away(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			ch <- made{err: fmt.Errorf("unshare(CLONE_NEWNET), which needs CAP_SYS_ADMIN: %w", err)}
-			return
+			return fmt.Errorf("unshare(CLONE_NEWNET), which needs CAP_SYS_ADMIN: %w", err)
 		}
-		f, err := os.Open("/proc/thread-self/ns/net")
-		ch <- made{f, err}
-	}()
-	m := <-ch
-	if m.err != nil {
-		return nil, m.err
+		return nil
+	}, func() (err error) {
+		n.file, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	n := &NS{file: m.file}
 	if _, err := n.Try("ip link set lo up"); err != nil {
 		_ = n.Close()
 		return nil, err
@@ -80,19 +74,40 @@ func (n *NS) Fd() int { return int(n.file.Fd()) }
 // Do runs fn on a thread inside the namespace. Goroutines that fn starts are elsewhere: open sockets
 // in fn itself.
 func (n *NS) Do(fn func() error) error {
+	return away(func() error {
+		if err := unix.Setns(n.Fd(), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("setns: %w", err)
+		}
+		return nil
+	}, fn)
+}
+
+// away runs fn on a thread that enter has taken to another namespace, and brings the thread home
+// again. It must not just end there: the kernel would kill the programs that the thread happens to
+// have started before (PR_SET_PDEATHSIG, see Command).
+func away(enter, fn func() error) error {
 	ch := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked, as in New
-		if err := unix.Setns(n.Fd(), unix.CLONE_NEWNET); err != nil {
-			ch <- fmt.Errorf("setns: %w", err)
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			ch <- err
 			return
 		}
-		ch <- fn()
+		defer func() { _ = home.Close() }()
+		if err = enter(); err == nil {
+			err = fn()
+		}
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		ch <- err
 	}()
 	return <-ch
 }
 
-// Command prepares a program to be run in the namespace; it gets SIGKILL should this process die.
+// Command prepares a program to be run in the namespace; it gets SIGKILL should this process die, or
+// the thread that starts it, which a test must therefore not end (see runtime.LockOSThread).
 func (n *NS) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + n.Path(), "--", name}, args...)...)
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
