@@ -40,9 +40,9 @@ func BenchmarkKernel(b *testing.B) {
 		}
 		b.Run(name, func(b *testing.B) {
 			w := newWorld(b, 2, Options{})
-			hops := [][]NextHop{{w.hop(0, "10.0.0.2")}, {w.hop(1, "10.0.1.2")}}
+			hops := [][]NextHop{{w.via(0, "10.0.0.2")}, {w.via(1, "10.0.1.2")}}
 			if v6 {
-				hops = [][]NextHop{{w.hop(0, "fd00:0::2")}, {w.hop(1, "fd00:1::2")}}
+				hops = [][]NextHop{{w.via(0, "fd00:0::2")}, {w.via(1, "fd00:1::2")}}
 			}
 			one, two := manyRoutes(many, v6, hops[0]...), manyRoutes(many, v6, hops[1]...)
 			gone := prefixes(one)

@@ -1,13 +1,19 @@
 package routes
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/podroute/podroute/internal/nstest"
 )
@@ -45,7 +51,7 @@ func newWorld(t testing.TB, links int, o Options) *world {
 func (w *world) open(t testing.TB, o Options) *FIB {
 	t.Helper()
 	if o.Log == nil {
-		o.Log = slog.New(slog.NewTextHandler(&testWriter{t: t}, nil))
+		o.Log = slog.New(slog.NewTextHandler(&testLog{t: t}, nil))
 	}
 	var f *FIB
 	err := w.Do(func() (err error) {
@@ -63,7 +69,7 @@ func (w *world) open(t testing.TB, o Options) *FIB {
 	return f
 }
 
-// run starts Run until the test ends.
+// run starts Run, and returns what ends it.
 func (w *world) run(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -82,15 +88,21 @@ func (w *world) run(t testing.TB) {
 	})
 }
 
-type testWriter struct{ t testing.TB }
+// testLog passes a log on to the test.
+type testLog struct {
+	mu sync.Mutex
+	t  testing.TB
+}
 
-func (w *testWriter) Write(b []byte) (int, error) {
+func (w *testLog) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.t.Logf("%s", strings.TrimSpace(string(b)))
 	return len(b), nil
 }
 
-// hop is a next hop on link upN with the host number 2, or what is given.
-func (w *world) hop(n int, addr string) NextHop {
+// via is a next hop on link upN.
+func (w *world) via(n int, addr string) NextHop {
 	h := NextHop{Link: w.link[fmt.Sprintf("up%d", n)]}
 	if addr != "" {
 		h.Addr = netip.MustParseAddr(addr)
@@ -98,38 +110,185 @@ func (w *world) hop(n int, addr string) NextHop {
 	return h
 }
 
+// route makes a route; one without next hops is unreachable.
 func route(dst string, hops ...NextHop) Route {
-	return Route{Dst: netip.MustParsePrefix(dst), NextHops: hops}
+	return Route{Dst: netip.MustParsePrefix(dst), NextHops: hops, Unreachable: len(hops) == 0}
 }
 
-// set calls Set, which must succeed, and returns how many messages it took.
+// set calls Set, which must succeed, checks that the kernel has exactly these routes, and returns how
+// many messages it took.
 func (w *world) set(t testing.TB, routes ...Route) int {
 	t.Helper()
 	before := w.fib.conn.sent
 	if err := w.fib.Set(t.Context(), Desired{Routes: routes}); err != nil {
 		t.Fatal(err)
 	}
+	w.check(t, routes...)
 	return w.fib.conn.sent - before
 }
 
-func TestFirst(t *testing.T) {
-	w := newWorld(t, 2, Options{})
-	a, b := w.hop(0, "10.0.0.2"), w.hop(1, "10.0.1.2")
-	a6, b6 := w.hop(0, "fd00:0::2"), w.hop(1, "fd00:1::2")
-	n := w.set(t, route("10.9.0.0/24", a), route("10.9.1.0/24", a, b), route("10.9.2.0/24", a6), route("fd09::/64", a6, b6),
-		Route{Dst: netip.MustParsePrefix("10.9.3.0/24"), Unreachable: true}, Route{Dst: netip.MustParsePrefix("fd09:1::/64"), Unreachable: true})
-	t.Log(n)
-	t.Log("\n" + w.Run(t, "ip nexthop") + w.Run(t, "ip route") + w.Run(t, "ip -6 route"))
-	n = w.set(t, route("10.9.0.0/24", a), route("10.9.1.0/24", a, b), route("10.9.2.0/24", a6), route("fd09::/64", a6, b6),
-		Route{Dst: netip.MustParsePrefix("10.9.3.0/24"), Unreachable: true}, Route{Dst: netip.MustParsePrefix("fd09:1::/64"), Unreachable: true})
-	t.Log(n)
-	n = w.set(t, route("10.9.0.0/24", b), route("10.9.1.0/24", a, b), route("10.9.2.0/24", a6), route("fd09::/64", a6))
-	t.Log(n)
-	t.Log("\n" + w.Run(t, "ip nexthop") + w.Run(t, "ip route") + w.Run(t, "ip -6 route"))
-	x, err := w.fib.Installed(t.Context())
-	t.Log(x, err)
-	t.Log(w.fib.Foreign(t.Context()))
-	w.run(t)
-	w.Run(t, "ip route flush proto 179")
-	t.Log("\n" + w.Run(t, "ip nexthop") + w.Run(t, "ip route") + w.Run(t, "ip -6 route"))
+// check compares the kernel's routes of ours, as the ip command shows them, with what they should be.
+func (w *world) check(t testing.TB, routes ...Route) {
+	t.Helper()
+	if diff := w.diff(t, routes...); diff != "" {
+		t.Fatalf("routes in the kernel (-want +got):\n%s", diff)
+	}
+}
+
+func (w *world) diff(t testing.TB, routes ...Route) string {
+	t.Helper()
+	want := make([]string, len(routes))
+	for i, r := range routes {
+		want[i] = w.text(r)
+	}
+	slices.Sort(want)
+	return gocmp.Diff(want, w.kernel(t), gocmp.Transformer("lines", func(s []string) string { return strings.Join(s, "\n") }))
+}
+
+// text writes a route as kernel does.
+func (w *world) text(r Route) string {
+	if r.Unreachable {
+		return r.Dst.String() + " unreachable"
+	}
+	names := map[int]string{}
+	for n, i := range w.link {
+		names[i] = n
+	}
+	var hops []string
+	for _, h := range r.NextHops {
+		addr := "-"
+		if h.Addr.IsValid() {
+			addr = h.Addr.String()
+		}
+		hops = append(hops, fmt.Sprintf("%s@%s*%d", addr, names[h.Link], max(1, h.Weight)))
+	}
+	slices.Sort(hops)
+	s := r.Dst.String() + " " + strings.Join(hops, " ")
+	if r.Src.IsValid() {
+		s += " src " + r.Src.String()
+	}
+	return s
+}
+
+// ipRoute is a route as "ip -j route" writes it.
+type ipRoute struct {
+	Dst, Type, Protocol, Prefsrc string
+	Metric                       int
+	ipHop
+	Nexthops []ipHop
+}
+
+type ipHop struct {
+	Gateway, Dev string
+	Via          struct{ Host string }
+	Weight       int
+}
+
+func (h ipHop) String() string {
+	return fmt.Sprintf("%s@%s*%d", cmp.Or(h.Gateway, h.Via.Host, "-"), h.Dev, max(1, h.Weight))
+}
+
+// ipRoutes reads the main table of both families through the ip command.
+func (w *world) ipRoutes(t testing.TB) []ipRoute {
+	t.Helper()
+	var all []ipRoute
+	for _, family := range []string{"-4", "-6"} {
+		var some []ipRoute
+		out := w.Run(t, "ip -j "+family+" route show table main")
+		if strings.TrimSpace(out) == "" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(out), &some); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for i := range some {
+			d := some[i].Dst
+			switch {
+			case d == "default" && family == "-4":
+				d = "0.0.0.0/0"
+			case d == "default":
+				d = "::/0"
+			case !strings.Contains(d, "/") && family == "-4":
+				d += "/32"
+			case !strings.Contains(d, "/"):
+				d += "/128"
+			}
+			some[i].Dst = d
+		}
+		all = append(all, some...)
+	}
+	return all
+}
+
+// kernel lists the routes that bear our marks, one a line, sorted.
+func (w *world) kernel(t testing.TB) []string {
+	t.Helper()
+	lines := []string{}
+	for _, r := range w.ipRoutes(t) {
+		if r.Protocol != "179" || r.Metric != 179 {
+			continue
+		}
+		if r.Type != "" {
+			lines = append(lines, r.Dst+" "+r.Type)
+			continue
+		}
+		hops := r.Nexthops
+		if len(hops) == 0 {
+			hops = []ipHop{r.ipHop}
+		}
+		var names []string
+		for _, h := range hops {
+			names = append(names, h.String())
+		}
+		slices.Sort(names)
+		line := r.Dst + " " + strings.Join(names, " ")
+		if r.Prefsrc != "" {
+			line += " src " + r.Prefsrc
+		}
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// foreign lists the routes that do not bear our marks.
+func (w *world) foreign(t testing.TB) []string {
+	t.Helper()
+	var lines []string
+	for _, r := range w.ipRoutes(t) {
+		if r.Protocol != "179" || r.Metric != 179 {
+			lines = append(lines, fmt.Sprintf("%+v", r))
+		}
+	}
+	return lines
+}
+
+// objects lists the nexthop objects.
+func (w *world) objects(t testing.TB) []string {
+	t.Helper()
+	return strings.Fields(strings.ReplaceAll(strings.TrimSpace(w.Run(t, "ip nexthop")), " ", "_"))
+}
+
+// within is the patience of tests with what happens by itself.
+const within = 5 * time.Second
+
+// signalled waits for Changed.
+func (w *world) signalled(t testing.TB) {
+	t.Helper()
+	select {
+	case <-w.fib.Changed():
+	case <-time.After(within):
+		t.Fatal("no signal")
+	}
+}
+
+// modes runs a test with nexthop objects and with next hops written out.
+func modes(t *testing.T, f func(t *testing.T, o Options)) {
+	t.Parallel()
+	for name, o := range map[string]Options{"objects": {}, "written out": {writtenOut: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, o)
+		})
+	}
 }

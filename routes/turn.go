@@ -86,8 +86,8 @@ func (t *turn) place() map[*group]*set {
 	claimed := map[*set]*group{}
 	for _, g := range touched {
 		m := &g.move
-		if g.set == nil || m.moving == 0 || m.mixed || m.leaving < g.refs || m.to.unreachable {
-			continue
+		if g.set == nil || m.moving == 0 || m.mixed || m.leaving < g.refs || m.to.unreachable || m.to.src != g.set.src {
+			continue // the source is in the routes, not in the group
 		}
 		other := claimed[m.to]
 		switch {
