@@ -81,12 +81,11 @@ func (s *Source) Run(ctx context.Context) error {
 	}
 	defer func() { _ = watcher.Close() }()
 
-	// The first look finds what changed since New.
-	s.look(watcher)
+	s.watch(watcher)
+	quiet := time.NewTimer(settle) // the first look finds what changed since New
+	defer quiet.Stop()
 	again := time.NewTicker(secondLook)
 	defer again.Stop()
-	quiet := time.NewTimer(0)
-	quiet.Stop()
 	var first time.Time // of the events not yet looked at
 	for {
 		select {
@@ -107,7 +106,9 @@ func (s *Source) Run(ctx context.Context) error {
 			first = time.Time{}
 			s.look(watcher)
 		case <-again.C:
-			s.look(watcher)
+			if first.IsZero() { // else somebody is writing just now
+				s.look(watcher)
+			}
 		}
 	}
 }
