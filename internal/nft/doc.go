@@ -10,11 +10,11 @@
 //
 //   - Set makes the kernel's table equal to what a Config asks for. It compares with the table as the
 //     kernel has it, not with a memory of it, and writes nothing where they agree.
-//   - A packet sees the old rules or the new ones, never a mixture or none. A batch alone does not
-//     give that: a rule reads the batch's generation once, but each set lookup reads it again, and an
-//     interval set may miss while its elements are rewritten. So sets are never edited: a set's name
-//     carries a hash of its content, new sets and the rules that use them go in with one batch, and
-//     the old sets are deleted by another, once no rule refers to them.
+//   - A packet sees the old rules or the new ones, never a mixture or none. One batch does not give
+//     that: the elements of its sets can be looked up only a moment after its rules are in force, and
+//     a packet that is between a rule and its lookup at that moment leaves untranslated. So sets are
+//     never edited: a set's name carries a hash of its content, and a change is three batches, new
+//     sets, rules that use them, old sets away. TestSetUnderTraffic holds this.
 //   - The anti-spoofing chain is static, so its counters survive changes of the rest.
 //   - A table that is not of our making in any detail (chains, flags, edited sets) is deleted and
 //     written anew in one batch.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -102,4 +103,10 @@ func addrs(s ...string) []netip.Addr {
 		out = append(out, netip.MustParseAddr(a))
 	}
 	return out
+}
+
+// waitFor polls cond until it returns nil, for ten seconds at most.
+func waitFor(t *testing.T, cond func() error) {
+	t.Helper()
+	nstest.Within(t, 10*time.Second, cond)
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -202,22 +201,30 @@ func (k *kernel) readSets(rs *ruleset) error {
 	return nil
 }
 
-// change writes what of want the kernel does not have.
+// change writes what of want the kernel does not have. Where it can it exchanges rules in a table that
+// stays, in three batches, each of which leaves a table that works: new sets, rules that use them,
+// old sets away. One batch would let packets through untranslated: a set's elements can be looked up
+// only a moment after the same batch's rules are in force.
 func (k *kernel) change(have, want *ruleset) error {
-	if have.equal(want) {
-		return nil
-	}
 	if _, rebuild := have.mustRebuild(want); rebuild {
-		k.conn.AddTable(k.table) // or deleting it would fail where there is none
-		k.conn.DelTable(k.table)
-		have = &ruleset{absent: true}
-		k.conn.AddTable(k.table)
+		return k.rebuild(want)
 	}
-	if err := k.add(have, want); err != nil {
+	if err := k.addSets(have, want); err != nil {
 		return err
 	}
-	if err := k.conn.Flush(); err != nil {
-		return fmt.Errorf("write table inet %s: %w", tableName, err)
+	if err := k.flush(); err != nil {
+		return err
+	}
+	for i, c := range want.chains {
+		if reflect.DeepEqual(have.chains[i], c) {
+			continue // its counters stay
+		}
+		target := k.chain(c)
+		k.conn.FlushChain(target)
+		k.addRules(target, c.rules)
+	}
+	if err := k.flush(); err != nil {
+		return err
 	}
 	if err := k.deleteSets(have, want); err != nil {
 		return fmt.Errorf("table inet %s is as desired, but old sets are left in it: %w", tableName, err)
@@ -225,8 +232,31 @@ func (k *kernel) change(have, want *ruleset) error {
 	return nil
 }
 
-// add puts into the batch the sets that are missing and every chain whose rules differ.
-func (k *kernel) add(have, want *ruleset) error {
+// rebuild deletes the table, if there is one, and writes it anew, with one batch.
+func (k *kernel) rebuild(want *ruleset) error {
+	k.conn.AddTable(k.table) // or deleting it would fail where there is none
+	k.conn.DelTable(k.table)
+	k.conn.AddTable(k.table)
+	if err := k.addSets(&ruleset{}, want); err != nil {
+		return err
+	}
+	for _, c := range want.chains {
+		target := k.chain(c)
+		k.conn.AddChain(target)
+		k.addRules(target, c.rules)
+	}
+	return k.flush()
+}
+
+func (k *kernel) flush() error {
+	if err := k.conn.Flush(); err != nil {
+		return fmt.Errorf("write table inet %s: %w", tableName, err)
+	}
+	return nil
+}
+
+// addSets puts the sets of want that have lacks into the batch.
+func (k *kernel) addSets(have, want *ruleset) error {
 	present := have.byName()
 	for i, s := range want.sets {
 		if _, ok := present[s.name]; ok {
@@ -242,23 +272,13 @@ func (k *kernel) add(have, want *ruleset) error {
 			}
 		}
 	}
-	for i, c := range want.chains {
-		target := &nftables.Chain{Table: k.table, Name: c.name, Type: c.kind, Hooknum: &c.hook, Priority: &c.priority}
-		if have.absent {
-			accept := nftables.ChainPolicyAccept
-			target.Policy = &accept
-			k.conn.AddChain(target)
-		} else {
-			if reflect.DeepEqual(have.chains[i], c) {
-				continue
-			}
-			k.conn.FlushChain(target)
-		}
-		for _, r := range c.rules {
-			k.conn.AddRule(&nftables.Rule{Table: k.table, Chain: target, Exprs: r.exprs, UserData: r.udata()})
-		}
-	}
 	return nil
+}
+
+func (k *kernel) addRules(c *nftables.Chain, rules []rule) {
+	for _, r := range rules {
+		k.conn.AddRule(&nftables.Rule{Table: k.table, Chain: c, Exprs: r.exprs, UserData: r.udata()})
+	}
 }
 
 // deleteSets deletes the sets that no rule refers to any longer.
@@ -274,12 +294,18 @@ func (k *kernel) deleteSets(have, want *ruleset) error {
 
 // remove deletes the table, whatever it holds.
 func (k *kernel) remove() error {
-	k.conn.AddTable(k.table)
+	k.conn.AddTable(k.table) // as in rebuild
 	k.conn.DelTable(k.table)
 	if err := k.conn.Flush(); err != nil {
 		return fmt.Errorf("delete table inet %s: %w", tableName, err)
 	}
 	return nil
+}
+
+// chain is the library's form of a chain, without its rules.
+func (k *kernel) chain(c chain) *nftables.Chain {
+	accept := nftables.ChainPolicyAccept
+	return &nftables.Chain{Table: k.table, Name: c.name, Type: c.kind, Hooknum: &c.hook, Priority: &c.priority, Policy: &accept}
 }
 
 // set is the library's form of a set; id names it within a batch.
@@ -340,9 +366,4 @@ func fromElements(elements []nftables.SetElement) ([]span, bool) {
 		spans[i].last = last(netip.PrefixFrom(spans[i].first, 0))
 	}
 	return spans, true
-}
-
-// String is for messages: the ranges of a set.
-func (s span) String() string {
-	return strings.Join([]string{s.first.String(), s.last.String()}, "-")
 }

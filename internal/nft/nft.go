@@ -69,10 +69,10 @@ func (t *Table) Set(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	if err := k.change(have, want); err != nil {
-		return err
-	}
 	if !have.equal(want) {
+		if err := k.change(have, want); err != nil {
+			return err
+		}
 		t.log.InfoContext(ctx, "nftables table written", "table", tableName, "found", have.describe(want))
 	}
 	t.desired = want
