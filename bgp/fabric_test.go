@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -63,12 +64,16 @@ func them() Peer {
 	}
 }
 
-// raw is a hand-made neighbour with an established session that reads whatever comes.
+// raw is a hand-made neighbour with an established session, which keeps what it is told.
 type raw struct {
 	*rawbgp.Session
 	t      testing.TB
-	got    chan rawbgp.Received
 	failed chan error
+
+	mu        sync.Mutex
+	table     map[netip.Prefix]rawbgp.Routes
+	withdrawn map[netip.Prefix]int
+	eor       int
 }
 
 // listen opens a BGP listener in a namespace.
@@ -150,25 +155,47 @@ func shake(t testing.TB, conn net.Conn, o rawbgp.Open) *raw {
 }
 
 func follow(t testing.TB, s *rawbgp.Session) *raw {
-	r := &raw{Session: s, t: t, got: make(chan rawbgp.Received, 1<<16), failed: make(chan error, 1)}
+	r := &raw{Session: s, t: t, failed: make(chan error, 1), table: map[netip.Prefix]rawbgp.Routes{}, withdrawn: map[netip.Prefix]int{}}
 	t.Cleanup(func() { _ = s.Close() })
 	go func() {
 		for {
 			m, err := s.Recv()
+			if err == nil {
+				err = r.take(m)
+			}
 			if err != nil {
 				r.failed <- err
 				return
 			}
-			if m.Type == rawbgp.TypeKeepalive {
-				_ = s.Send(rawbgp.Keepalive())
-			}
-			select {
-			case r.got <- m:
-			default:
-			}
 		}
 	}()
 	return r
+}
+
+func (r *raw) take(m rawbgp.Received) error {
+	if m.Type == rawbgp.TypeKeepalive {
+		return r.Send(rawbgp.Keepalive())
+	}
+	if m.Type != rawbgp.TypeUpdate {
+		return nil
+	}
+	u, err := rawbgp.Parse(m.Body)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if u.EndOfRIB {
+		r.eor++
+	}
+	for _, p := range u.Withdrawn {
+		delete(r.table, p)
+		r.withdrawn[p]++
+	}
+	for _, p := range u.Announced {
+		r.table[p] = u
+	}
+	return nil
 }
 
 func (r *raw) send(msgs ...[]byte) {
@@ -190,41 +217,44 @@ func (r *raw) ends(d time.Duration) error {
 	}
 }
 
-// updates reads UPDATEs until one satisfies ok.
-func (r *raw) updates(d time.Duration, what string, ok func(rawbgp.Routes) bool) rawbgp.Routes {
+// announces waits until a prefix is announced and returns the UPDATE that says so.
+func (r *raw) announces(prefix string) (u rawbgp.Routes) {
 	r.t.Helper()
-	deadline := time.After(d)
-	for {
-		select {
-		case m := <-r.got:
-			if m.Type != rawbgp.TypeUpdate {
-				continue
-			}
-			u, err := rawbgp.Parse(m.Body)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			if ok(u) {
-				return u
-			}
-		case err := <-r.failed:
-			r.t.Fatalf("waiting for %s: session ended: %v", what, err)
-		case <-deadline:
-			r.t.Fatalf("waiting for %s: nothing in %v", what, d)
+	nstest.Within(r.t, 10*time.Second, func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		var ok bool
+		if u, ok = r.table[pfx(prefix)]; !ok {
+			return fmt.Errorf("%s is not announced", prefix)
 		}
-	}
+		return nil
+	})
+	return u
 }
 
-// announces waits for an UPDATE that announces a prefix.
-func (r *raw) announces(prefix string) rawbgp.Routes {
-	r.t.Helper()
-	return r.updates(10*time.Second, prefix, func(u rawbgp.Routes) bool { return slices.Contains(u.Announced, pfx(prefix)) })
-}
-
-// withdraws waits for an UPDATE that withdraws a prefix.
+// withdraws waits until a prefix is not announced any more.
 func (r *raw) withdraws(prefix string) {
 	r.t.Helper()
-	r.updates(10*time.Second, "withdrawal of "+prefix, func(u rawbgp.Routes) bool { return slices.Contains(u.Withdrawn, pfx(prefix)) })
+	nstest.Within(r.t, 10*time.Second, func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if _, ok := r.table[pfx(prefix)]; ok {
+			return fmt.Errorf("%s is still announced", prefix)
+		}
+		return nil
+	})
+}
+
+// told are the prefixes that are announced to it, sorted.
+func (r *raw) told() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := []string{}
+	for p := range r.table {
+		out = append(out, p.String())
+	}
+	slices.Sort(out)
+	return out
 }
 
 // tor is the OPEN of the neighbour of pair.

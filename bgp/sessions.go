@@ -232,6 +232,18 @@ func (s *sessions) complete() bool {
 	return true
 }
 
+// anyUp says whether a session is up.
+func (s *sessions) anyUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, x := range s.byAddr {
+		if x.state == gobgp.BGP_FSM_ESTABLISHED {
+			return true
+		}
+	}
+	return false
+}
+
 // reasonOf is why gobgp says that a session ended.
 func reasonOf(st apiutil.PeerState) (Reason, string) {
 	text := st.DisconnectMessage

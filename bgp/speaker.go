@@ -15,6 +15,9 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/server"
 )
 
+// leaveTime bounds the wait for neighbours to be told that we leave.
+const leaveTime = 2 * time.Second
+
 // Options of a Speaker.
 type Options struct {
 	// Log gets the sessions' ups and downs and what gobgp warns of. Required.
@@ -138,6 +141,7 @@ func (s *Speaker) begin(ctx context.Context, c Config) error {
 			return nil
 		}
 		s.log.Warn("BGP starts anew: AS number, router ID or listen port has changed", "AS", c.AS, "router ID", c.RouterID)
+		s.cease(ctx)
 		s.end(ctx, &api.StopBgpRequest{})
 		s.table.forget()
 	}
@@ -223,9 +227,33 @@ func (s *Speaker) Leave(ctx context.Context) error {
 	}
 	s.closed = true
 	err := s.srv.DeletePath(apiutil.DeletePathRequest{DeleteAll: true})
+	s.cease(ctx)
 	s.end(ctx, &api.StopBgpRequest{})
 	if err != nil {
 		return fmt.Errorf("withdraw our paths: %w", err)
 	}
 	return nil
+}
+
+// cease ends every session with Cease, Administrative Shutdown, and waits until that is sent: StopBgp closes
+// the connections that were accepted before it has been, and a neighbour that sees a connection close without
+// NOTIFICATION keeps our routes.
+func (s *Speaker) cease(ctx context.Context) {
+	for peer := range s.inside {
+		if err := s.srv.DisablePeer(ctx, &api.DisablePeerRequest{Address: peer.String()}); err != nil {
+			s.log.Warn("session is not shut down in order", "address", peer, "error", err)
+		}
+	}
+	patience := time.After(leaveTime)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for s.sessions.anyUp() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-patience:
+			return
+		case <-tick.C:
+		}
+	}
 }
