@@ -207,8 +207,8 @@ func TestDefaults(t *testing.T) {
 	low6, high6 := r.Lengths(FamilyIPv6)
 	p := s.Peers[0].Spec
 	got := fmt.Sprintln(r.ASNumber, r.Mesh, r.PodSubnets, r.ListenPort, r.MaxPaths, on, restart, deferral, low4, high4, low6, high6,
-		p.Port, p.Hold(), p.Keepalive(), p.Families, p.ASNumber.Resolve(7), p.PrefixLimit(false), p.PrefixLimit(true), p.Restarts(r))
-	want := "64512 Full Node 179 64 true 2m0s 10s 16 32 32 128 179 1m30s 30s [IPv4 IPv6] 7 10000 500000 true\n"
+		p.Port, p.Hold(), p.Keepalive(), p.Families, p.Carries(FamilyIPv4), p.Carries(FamilyIPv6), p.ASNumber.Resolve(7), p.PrefixLimit(false), p.PrefixLimit(true), p.Restarts(r))
+	want := "64512 Full Node 179 64 true 2m0s 10s 16 32 32 128 179 1m30s 30s [] true true 7 10000 500000 true\n"
 	if got != want {
 		t.Errorf("defaults:\n got %s\nwant %s", got, want)
 	}

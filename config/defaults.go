@@ -74,9 +74,6 @@ func (s *BGPPeerSpec) setDefaults() {
 		third := (s.Timers.Hold.Duration / 3).Truncate(time.Second)
 		s.Timers.Keepalive = &metav1.Duration{Duration: third}
 	}
-	if len(s.Families) == 0 {
-		s.Families = []string{FamilyIPv4, FamilyIPv6}
-	}
 	if s.Password != nil && s.Password.SecretRef != nil {
 		orDefault(&s.Password.SecretRef.Namespace, DefaultSecretNamespace)
 		orDefault(&s.Password.SecretRef.Key, DefaultSecretKey)

@@ -168,7 +168,7 @@ type BGPPeerSpec struct {
 	TTLSecurity int32 `json:"ttlSecurity,omitempty"`
 	// Timers of the session.
 	Timers *PeerTimers `json:"timers,omitempty"`
-	// Families that the session carries. Default: both.
+	// Families that the session carries. Default: both, as far as the node has addresses of them.
 	Families []string `json:"families,omitempty"`
 	// Import adds to what is accepted from this neighbour, or takes away.
 	Import *PrefixFilter `json:"import,omitempty"`
@@ -196,7 +196,8 @@ type PeerTimers struct {
 // PasswordSource is a key of a Secret, or a file. Exactly one is set.
 type PasswordSource struct {
 	SecretRef *SecretKeyRef `json:"secretRef,omitempty"`
-	// File is read anew whenever it changes; a newline at its end is not part of the password.
+	// File, absolute or relative to the folder of manifests, is read anew whenever it changes; a
+	// newline at its end is not part of the password.
 	File string `json:"file,omitempty"`
 }
 
@@ -240,7 +241,7 @@ type AddressPoolSpec struct {
 	BlockSize int32 `json:"blockSize,omitempty"`
 	// NodeSelector selects the nodes that may own blocks.
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
-	// Exclusions are sub-ranges that no address is given from.
+	// Exclusions are sub-ranges that no address is given from. (not yet served)
 	Exclusions []string `json:"exclusions,omitempty"`
 	// Disabled stops claims; blocks in use stay.
 	Disabled bool `json:"disabled,omitempty"`
