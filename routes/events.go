@@ -1,6 +1,8 @@
 package routes
 
 import (
+	"context"
+	"maps"
 	"net/netip"
 	"strings"
 
@@ -10,7 +12,7 @@ import (
 // surroundings is what is remembered of links and addresses, to tell news from repetition.
 type surroundings struct {
 	links map[int]linkState
-	addrs map[linkAddr]uint32 // flags
+	addrs map[linkAddr]bool
 }
 
 type linkState struct {
@@ -22,10 +24,28 @@ type linkState struct {
 type linkAddr struct {
 	link   int
 	prefix netip.Prefix
+	flags  uint32 // tentative, for example
 }
 
 func newSurroundings() surroundings {
-	return surroundings{links: map[int]linkState{}, addrs: map[linkAddr]uint32{}}
+	return surroundings{links: map[int]linkState{}, addrs: map[linkAddr]bool{}}
+}
+
+// forget drops an address, whatever its flags were.
+func (s *surroundings) forget(a linkAddr) {
+	maps.DeleteFunc(s.addrs, func(b linkAddr, _ bool) bool { return a.link == b.link && a.prefix == b.prefix })
+}
+
+// look learns what links and addresses there are.
+func (f *FIB) look(ctx context.Context) error {
+	links, addrs, err := f.dumpLinks(ctx)
+	for _, l := range links {
+		f.seen.links[l.Index] = linkState{l.Name, l.Up, l.MTU}
+	}
+	for _, a := range addrs {
+		f.seen.addrs[a] = true
+	}
+	return err
 }
 
 // drain takes in what others have done since the last time, and returns the number of datagrams.
@@ -82,20 +102,20 @@ func (f *FIB) isPod(name string) bool { return f.podLinks != "" && strings.HasPr
 
 // addrEvent takes in a change of an address and reports whether it is news.
 func (f *FIB) addrEvent(h header, body []byte) bool {
-	a, flags, ok := parseAddr(body)
+	a, ok := parseAddr(body)
 	if !ok || f.isPod(f.seen.links[a.link].name) {
 		return false
 	}
 	if h.typ == unix.RTM_NEWADDR {
-		was, known := f.seen.addrs[a]
-		if known && was == flags {
+		if f.seen.addrs[a] {
 			return false // a router advertisement repeats them
 		}
-		f.seen.addrs[a] = flags
+		f.seen.forget(a)
+		f.seen.addrs[a] = true
 		f.again = true
 		return true
 	}
-	delete(f.seen.addrs, a)
+	f.seen.forget(a)
 	for _, s := range f.sets.all {
 		if s.src == a.prefix.Addr() {
 			f.dirty = true // the kernel takes such routes away (IPv4) or their source (IPv6)

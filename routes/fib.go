@@ -70,6 +70,9 @@ func New(o Options) (*FIB, error) {
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		f.inline, err = true, nil
 	}
+	if err == nil {
+		err = f.look(context.Background())
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

@@ -119,12 +119,19 @@ func route(dst string, hops ...NextHop) Route {
 // many messages it took.
 func (w *world) set(t testing.TB, routes ...Route) int {
 	t.Helper()
-	before := w.fib.conn.sent
+	before := w.sent()
 	if err := w.fib.Set(t.Context(), Desired{Routes: routes}); err != nil {
 		t.Fatal(err)
 	}
 	w.check(t, routes...)
-	return w.fib.conn.sent - before
+	return w.sent() - before
+}
+
+// sent is how many messages the FIB has sent.
+func (w *world) sent() int {
+	w.fib.mu.Lock()
+	defer w.fib.mu.Unlock()
+	return w.fib.conn.sent
 }
 
 // check compares the kernel's routes of ours, as the ip command shows them, with what they should be.
@@ -292,3 +299,12 @@ func modes(t *testing.T, f func(t *testing.T, o Options)) {
 		})
 	}
 }
+
+// addr parses an address; the zero Addr for "".
+func addr(s string) netip.Addr {
+	a, _ := netip.ParseAddr(s)
+	return a
+}
+
+// replace puts a number into a text.
+func replace(s, old string, id uint32) string { return strings.ReplaceAll(s, old, fmt.Sprint(id)) }

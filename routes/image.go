@@ -101,6 +101,11 @@ func (m *image) dropHop(h *hop) {
 // one destination the right one is kept.
 func (f *FIB) rebuild(ctx context.Context) error {
 	f.dirty = true // until all has been read
+	if len(f.seen.links) == 0 {
+		if err := f.look(ctx); err != nil {
+			return err
+		}
+	}
 	var objects []objectMessage
 	if !f.inline {
 		var err error

@@ -11,6 +11,22 @@ import (
 
 // Links lists the network interfaces and their addresses, by index.
 func (f *FIB) Links(ctx context.Context) ([]Link, error) {
+	links, addrs, err := f.dumpLinks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })
+	for _, a := range addrs {
+		i, ok := slices.BinarySearchFunc(links, a.link, func(l Link, index int) int { return l.Index - index })
+		if ok {
+			links[i].Prefixes = append(links[i].Prefixes, a.prefix)
+		}
+	}
+	return links, nil
+}
+
+// dumpLinks reads links and addresses, both in the kernel's order, the primary address of a link first.
+func (f *FIB) dumpLinks(ctx context.Context) ([]Link, []linkAddr, error) {
 	f.reading.Lock()
 	defer f.reading.Unlock()
 	var links []Link
@@ -24,7 +40,7 @@ func (f *FIB) Links(ctx context.Context) ([]Link, error) {
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("routes: dump of links: %w", err)
+		return nil, nil, fmt.Errorf("routes: dump of links: %w", err)
 	}
 	var addrs []linkAddr
 	err = f.reader.dump(ctx, func(w *writer) {
@@ -32,21 +48,14 @@ func (f *FIB) Links(ctx context.Context) ([]Link, error) {
 		w.raw(make([]byte, unix.SizeofIfAddrmsg)...)
 		w.end()
 	}, func() { addrs = nil }, func(typ uint16, body []byte) {
-		if a, _, ok := parseAddr(body); ok && typ == unix.RTM_NEWADDR {
+		if a, ok := parseAddr(body); ok && typ == unix.RTM_NEWADDR {
 			addrs = append(addrs, a)
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("routes: dump of addresses: %w", err)
+		return nil, nil, fmt.Errorf("routes: dump of addresses: %w", err)
 	}
-	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })
-	for _, a := range addrs {
-		i, ok := slices.BinarySearchFunc(links, a.link, func(l Link, index int) int { return l.Index - index })
-		if ok {
-			links[i].Prefixes = append(links[i].Prefixes, a.prefix)
-		}
-	}
-	return links, nil
+	return links, addrs, nil
 }
 
 // Foreign lists the destinations of the main table's routes that are not of our protocol, sorted,
@@ -168,10 +177,10 @@ func parseLink(body []byte) (Link, bool) {
 	return l, true
 }
 
-// parseAddr reads a message about an address, which has flags of its own: tentative for example.
-func parseAddr(body []byte) (linkAddr, uint32, bool) {
+// parseAddr reads a message about an address.
+func parseAddr(body []byte) (linkAddr, bool) {
 	if len(body) < unix.SizeofIfAddrmsg {
-		return linkAddr{}, 0, false
+		return linkAddr{}, false
 	}
 	bits, flags, link := int(body[1]), uint32(body[2]), int(u32(body[4:]))
 	var addr, local netip.Addr
@@ -188,6 +197,6 @@ func parseAddr(body []byte) (linkAddr, uint32, bool) {
 	if local.IsValid() {
 		addr = local
 	}
-	p := netip.PrefixFrom(addr, bits)
-	return linkAddr{link, p}, flags, p.IsValid()
+	a := linkAddr{link, netip.PrefixFrom(addr, bits), flags}
+	return a, a.prefix.IsValid()
 }

@@ -1,9 +1,12 @@
 package routes
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // A NextHop is one way out for a route.
@@ -11,13 +14,6 @@ type NextHop struct {
 	Addr   netip.Addr // the router; the zero Addr where the destination itself is on the link. A zone is ignored: Link says it
 	Link   int        // interface index
 	Weight int        // share of the flows among the next hops of a set, 1 to 256; 0 means 1
-}
-
-func (n NextHop) String() string {
-	if !n.Addr.IsValid() {
-		return fmt.Sprintf("link %d", n.Link)
-	}
-	return fmt.Sprintf("%s on link %d", n.Addr, n.Link)
 }
 
 // A Route leads to a prefix through a set of next hops, or says that the prefix cannot be reached.
@@ -67,11 +63,26 @@ func (e *RouteError) Unwrap() error { return e.Err }
 // A NextHopError says why a next hop carries nothing. The routes that have no other next hop are
 // reported as well, each by a RouteError that wraps this error.
 type NextHopError struct {
-	NextHop NextHop
-	Err     error
+	NextHop  NextHop
+	LinkName string // empty where the link is not known
+	Err      error
 }
 
-func (e *NextHopError) Error() string { return fmt.Sprintf("next hop %s: %v", e.NextHop, e.Err) }
+func (e *NextHopError) Error() string {
+	where, mend := e.LinkName, ""
+	switch {
+	case where == "":
+		where = fmt.Sprintf("link %d", e.NextHop.Link)
+	case errors.Is(e.Err, unix.ENETDOWN):
+		mend = "; it is tried again when the link is up"
+	case errors.Is(e.Err, unix.EINVAL), errors.Is(e.Err, unix.EHOSTUNREACH), errors.Is(e.Err, unix.ENETUNREACH):
+		mend = "; a next hop must be in a subnet of its link: check the link's addresses and the peer's next hops"
+	}
+	if e.NextHop.Addr.IsValid() {
+		where = fmt.Sprintf("%s on %s", e.NextHop.Addr, where)
+	}
+	return fmt.Sprintf("next hop %s: %v%s", where, e.Err, mend)
+}
 
 // Unwrap returns the cause.
 func (e *NextHopError) Unwrap() error { return e.Err }

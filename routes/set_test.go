@@ -130,12 +130,12 @@ func TestOneMessage(t *testing.T) {
 	}
 	// The same through Update, which is not told of the others.
 	for _, s := range steps {
-		before := w.fib.conn.sent
+		before := w.sent()
 		if err := w.fib.Update(t.Context(), manyRoutes(1000, false, s.hops...), nil); err != nil {
 			t.Fatal(err)
 		}
 		w.check(t, append(manyRoutes(1000, false, s.hops...), others...)...)
-		if n := w.fib.conn.sent - before; n != 1 {
+		if n := w.sent() - before; n != 1 {
 			t.Errorf("%s: Update sends %d messages", s.name, n)
 		}
 	}

@@ -54,7 +54,7 @@ func (t *turn) add() error {
 // the same metric to one route of two next hops. So a new route must be the only one, and a changed
 // one is replaced, but only while no foreign route is known beside it.
 func (t *turn) addWrittenOut() error {
-	var adds []*entry
+	var adds []addition
 	for _, e := range t.work {
 		switch {
 		case e.right():
@@ -63,28 +63,78 @@ func (t *turn) addWrittenOut() error {
 		case e.have != nil && t.f.image.alien[e.dst]:
 			t.errs = append(t.errs, &RouteError{e.dst, errForeign})
 		default:
-			adds = append(adds, e)
+			adds = append(adds, addition{e, t.f.plain(e.want)})
 		}
 	}
-	refused := map[int]error{}
-	err := t.f.conn.do(t.ctx, len(adds), func(w *writer, i int) {
-		var flags uint16 = unix.NLM_F_EXCL
-		if adds[i].have != nil {
-			flags = unix.NLM_F_REPLACE
-		}
-		addRoute(w, flags, adds[i].dst, t.f.plain(adds[i].want))
-	}, func(i int, err error) { refused[i] = err })
+	refused, err := t.writeOut(adds)
 	if err != nil {
 		return err
 	}
-	for i, e := range adds {
-		if err := refused[i]; err != nil {
-			t.refuse(e, err)
+	// A next hop on a link that is down takes the others with it; leave it out.
+	var lesser []addition
+	for i, a := range adds {
+		if refused[i] == nil {
 			continue
 		}
-		e.setHave(t.f.plain(e.want))
+		s := t.withoutDown(a.entry.want)
+		if s == nil {
+			t.refuse(a.entry, refused[i])
+		} else if g := t.f.plain(s); a.entry.have != g {
+			lesser = append(lesser, addition{a.entry, g})
+		}
 	}
-	return nil
+	refused, err = t.writeOut(lesser)
+	for i, err := range refused {
+		t.refuse(lesser[i].entry, err)
+	}
+	return err
+}
+
+// addition is an entry and what its route is to lead to.
+type addition struct {
+	entry *entry
+	group *group
+}
+
+// writeOut sends routes with their next hops and notes those that the kernel takes.
+func (t *turn) writeOut(adds []addition) (map[int]error, error) {
+	refused := map[int]error{}
+	err := t.f.conn.do(t.ctx, len(adds), func(w *writer, i int) {
+		var flags uint16 = unix.NLM_F_EXCL
+		if adds[i].entry.have != nil {
+			flags = unix.NLM_F_REPLACE
+		}
+		addRoute(w, flags, adds[i].entry.dst, adds[i].group)
+	}, func(i int, err error) { refused[i] = err })
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range adds {
+		if refused[i] == nil {
+			a.entry.setHave(a.group)
+		}
+	}
+	return refused, nil
+}
+
+// withoutDown is the set without the next hops on links that are down, each of which it reports; nil
+// where that changes nothing or leaves nothing.
+func (t *turn) withoutDown(s *set) *set {
+	up := t.f.sets.members[:0]
+	for _, m := range s.members {
+		if t.f.seen.links[m.link].up {
+			up = append(up, m)
+		} else if t.refused[m.hopKey] == nil {
+			e := &NextHopError{NextHop: m.nextHop(), LinkName: t.f.seen.links[m.link].name, Err: unix.ENETDOWN}
+			t.refused[m.hopKey] = e
+			t.errs = append(t.errs, e)
+		}
+	}
+	t.f.sets.members = up
+	if len(up) == 0 || len(up) == len(s.members) {
+		return nil
+	}
+	return t.f.sets.intern(false, s.src)
 }
 
 // errForeign reports a foreign route where ours should be.

@@ -166,7 +166,7 @@ func (t *turn) hops(placed map[*group]*set, groupless map[*set]bool, short []*gr
 			m.taken[h.id] = true
 			t.f.dirty = t.f.dirty || t.first
 		}
-		e := &NextHopError{NextHop: h.key.nextHop(), Err: err}
+		e := &NextHopError{NextHop: h.key.nextHop(), LinkName: t.f.seen.links[h.key.link].name, Err: err}
 		t.refused[h.key] = e
 		t.errs = append(t.errs, e)
 	})
