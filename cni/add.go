@@ -86,7 +86,13 @@ func (s *Server) existing(ctx context.Context, q *request, link hostlink.Link, n
 	if err := s.verify(conn, e, link, ns); err == nil {
 		return e, true, nil
 	}
-	return entry{}, false, s.remove(ctx, link.Name)
+	// It is wired anew, with the addresses that it goes on holding; so the watcher must not see it go.
+	s.table.remove(link.Name, e.index)
+	if err := s.deleteLink(ctx, e.index); err != nil {
+		s.table.put(e)
+		return entry{}, false, fmt.Errorf("delete what is left of %s: %w", link.Name, err)
+	}
+	return entry{}, false, nil
 }
 
 // leadsTo tells whether the other end of a host link is in that namespace. A link that is gone leads
@@ -133,15 +139,14 @@ func (s *Server) attach(ctx context.Context, q *request, w wiring) (entry, error
 // wireWhole wires and enters the attachment into the table, in which the watcher looks it up: the last
 // look at the link comes after that, so that a link which is set down meanwhile is noticed by either.
 func (s *Server) wireWhole(ctx context.Context, conn *rtnl.Conn, w wiring) (entry, error) {
-	e := entry{Attachment: w.Attachment, mtu: w.mtu}
-	var err error
-	e.index, err = s.wire(conn, w)
-	if errors.Is(err, unix.EEXIST) && e.index == 0 {
-		err = s.makeRoom(ctx, conn, w, err)
-		if err == nil {
-			e.index, err = s.wire(conn, w)
+	e := entry{Attachment: w.Attachment}
+	link, err := wire(ctx, conn, w)
+	if errors.Is(err, unix.EEXIST) && link.Index == 0 {
+		if err = s.makeRoom(ctx, conn, w, err); err == nil {
+			link, err = wire(ctx, conn, w)
 		}
 	}
+	e.index, e.mtu = link.Index, link.MTU
 	if err != nil {
 		return e, err
 	}

@@ -10,13 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
+	"github.com/containernetworking/cni/pkg/types/create"
 
 	"github.com/podroute/podroute/cni"
 	"github.com/podroute/podroute/internal/nstest"
@@ -194,6 +194,32 @@ func addrs(r *types100.Result) []string {
 	return a
 }
 
+// parse reads a result of any version.
+func parse(t *testing.T, version, out string) *types100.Result {
+	t.Helper()
+	r, err := create.Create(version, []byte(out))
+	if err != nil {
+		t.Fatalf("%s: %v: %s", version, err, out)
+	}
+	n, err := types100.NewResultFromResult(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// attachment finds a container's in the server's list.
+func (n *node) attachment(id string) cni.Attachment {
+	n.t.Helper()
+	for _, a := range n.server.Attachments() {
+		if a.ContainerID == id {
+			return a
+		}
+	}
+	n.t.Fatalf("the server has no attachment of %s", id)
+	return cni.Attachment{}
+}
+
 // leftovers describes everything of ours in the node's kernel and allocator: nothing, when all is gone.
 func (n *node) leftovers() error {
 	var bad []string
@@ -259,5 +285,3 @@ func code(t *testing.T, out string) uint {
 	}
 	return e.Code
 }
-
-func sorted(s []string) []string { slices.Sort(s); return s }

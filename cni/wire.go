@@ -21,8 +21,8 @@ const (
 	routeMetric   = 100 // host routes of pods; learned routes have another
 )
 
-// runningWait is how long ADD waits for the kernel to put a link into use that is up at both ends.
-const runningWait = 2 * time.Second
+// settleTime is how long ADD waits for what the kernel does from work items of its own.
+const settleTime = 2 * time.Second
 
 // Failpoints lists the places where a test may kill the process (package failpoint): one after every
 // kind of netlink message on the way of an ADD and a DEL.
@@ -91,16 +91,16 @@ type wiring struct {
 // comes before the pod's address, so that no address is ever in use that the journal does not know;
 // the host routes come last, so that nothing is sent to a pod that cannot answer. What a failure
 // leaves behind is for the caller to remove.
-func (s *Server) wire(conn *rtnl.Conn, w wiring) (index int, err error) {
+func wire(ctx context.Context, conn *rtnl.Conn, w wiring) (link rtnl.Link, err error) {
 	err = conn.AddVeth(rtnl.Veth{
 		Name: w.link.Name, MAC: w.link.MAC, Peer: w.IfName, PeerMAC: w.link.PodMAC, PeerNS: w.ns.fd(), MTU: w.mtu,
 	})
 	if err := step("cni.after-veth", err, "create veth %s", w.link.Name); err != nil {
-		return 0, err
+		return rtnl.Link{}, err
 	}
-	link, err := conn.LinkByName(w.link.Name)
+	link, err = conn.LinkByName(w.link.Name)
 	if err != nil {
-		return 0, fmt.Errorf("find veth %s: %w", w.link.Name, err)
+		return rtnl.Link{}, fmt.Errorf("find veth %s: %w", w.link.Name, err)
 	}
 	// No link-local address on the host side: nobody needs one, and it would begin with duplicate
 	// address detection.
@@ -111,37 +111,37 @@ func (s *Server) wire(conn *rtnl.Conn, w wiring) (index int, err error) {
 		err = conn.SetLink(link.Index, change)
 	}
 	if err := step("cni.after-alias", err, "set alias of %s", w.link.Name); err != nil {
-		return link.Index, err
+		return link, err
 	}
 	err = conn.SetLink(link.Index, rtnl.Change{Up: true})
 	if err := step("cni.after-host-up", err, "set %s up", w.link.Name); err != nil {
-		return link.Index, err
+		return link, err
 	}
-	if err := wirePod(link.Peer, w); err != nil {
-		return link.Index, err
+	pod, err := rtnl.DialAt(w.ns.fd())
+	if err != nil {
+		return link, fmt.Errorf("enter %s: %w", w.ns.file.Name(), err)
+	}
+	defer func() { _ = pod.Close() }()
+	if err := wirePod(pod, link.Peer, w); err != nil {
+		return link, err
 	}
 	if err := wireHost(conn, link.Index, w.Attachment, w.link); err != nil {
-		return link.Index, err
+		return link, err
 	}
-	return link.Index, nil
+	return link, awaitLocal(ctx, pod, w.Addresses)
 }
 
 // wirePod does the pod's side.
-func wirePod(index int, w wiring) error {
-	conn, err := rtnl.DialAt(w.ns.fd())
-	if err != nil {
-		return fmt.Errorf("enter %s: %w", w.ns.file.Name(), err)
-	}
-	defer func() { _ = conn.Close() }()
+func wirePod(conn *rtnl.Conn, index int, w wiring) error {
 	six := hasIPv6(w.Addresses)
 	if six {
 		// Its link-local address is ours to give, below: the kernel's own would be detected for duplicates.
-		err = conn.SetLink(index, rtnl.Change{NoLinkLocal: true})
+		err := conn.SetLink(index, rtnl.Change{NoLinkLocal: true})
 		if err := step("cni.after-pod-mode", err, "prepare %s for IPv6", w.IfName); err != nil {
 			return err
 		}
 	}
-	err = conn.SetLink(index, rtnl.Change{Up: true})
+	err := conn.SetLink(index, rtnl.Change{Up: true})
 	if err := step("cni.after-pod-up", err, "set %s up", w.IfName); err != nil {
 		return err
 	}
@@ -220,22 +220,38 @@ func enableIPv6(ns *netNS, ifName string) error {
 // the other end has come up, and drops what is sent before. Since Linux 6.9 asking for the link does
 // that work at once.
 func awaitRunning(ctx context.Context, conn *rtnl.Conn, index int) error {
-	ctx, cancel := context.WithTimeout(ctx, runningWait)
+	err := await(ctx, func() (bool, error) {
+		l, err := conn.LinkByIndex(index)
+		return l.Running, err
+	})
+	return step("cni.after-running", err, "wait for the host side's carrier")
+}
+
+// awaitLocal waits until the pod accepts packets to its addresses. The kernel enters an IPv6 address
+// into the pod's local routing table from a work item of its own, even without duplicate address
+// detection, and the answer to the pod's first packet may be faster.
+func awaitLocal(ctx context.Context, pod *rtnl.Conn, addrs []netip.Addr) error {
+	for _, a := range addrs {
+		if err := await(ctx, func() (bool, error) { return pod.Local(a) }); err != nil {
+			return fmt.Errorf("wait until the pod accepts packets to %v: %w", a, err)
+		}
+	}
+	return nil
+}
+
+// await polls for what the kernel does by itself, microseconds later as a rule.
+func await(ctx context.Context, done func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	tick := time.NewTicker(time.Millisecond)
+	tick := time.NewTicker(100 * time.Microsecond)
 	defer tick.Stop()
 	for {
-		l, err := conn.LinkByIndex(index)
-		if err != nil {
-			return fmt.Errorf("find the link again: %w", err)
-		}
-		if l.Running {
-			failpoint.Hit("cni.after-running")
-			return nil
+		if ok, err := done(); ok || err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s has no carrier although both its ends were set up: %w", l.Name, ctx.Err())
+			return fmt.Errorf("not within %v: %w", settleTime, ctx.Err())
 		case <-tick.C:
 		}
 	}

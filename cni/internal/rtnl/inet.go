@@ -44,6 +44,23 @@ func (c *Conn) SetNeighbour(link int, a netip.Addr, mac net.HardwareAddr) error 
 	return err
 }
 
+// Local tells whether the namespace takes packets to an address as its own.
+func (c *Conn) Local(a netip.Addr) (bool, error) {
+	r := newRequest(unix.RTM_GETROUTE, 0, family(a), unix.SizeofRtMsg)
+	r.fixed()[1] = uint8(a.BitLen())
+	r.addr(unix.RTA_DST, a)
+	answers, err := c.do(r)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range answers {
+		if len(m.data) >= unix.SizeofRtMsg && m.data[7] == unix.RTN_LOCAL {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // Route is a unicast route of the main table.
 type Route struct {
 	Dst      netip.Prefix
