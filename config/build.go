@@ -24,12 +24,14 @@ type Input struct {
 type Builder struct {
 	accepted map[key]Object
 	last     Snapshot
+	builds   int
 }
 
 // Build checks the objects against one another and returns those that are good.
 func (b *Builder) Build(in Input) Snapshot {
+	b.builds++
 	w := &build{
-		before: b.accepted, last: b.last, readFile: in.ReadFile,
+		number: b.builds, before: b.accepted, last: b.last, readFile: in.ReadFile,
 		accepted: map[key]Object{}, problems: make([][]Problem, len(in.Objects)),
 		secrets: map[key]*Secret{}, snapshot: Default(),
 	}
@@ -70,6 +72,7 @@ func withRouterConfig(problems []Problem) []Problem {
 
 // build is one run of Builder.Build.
 type build struct {
+	number   int
 	before   map[key]Object // accepted by the run before
 	last     Snapshot       // of the run before
 	readFile func(string) ([]byte, error)
@@ -112,19 +115,24 @@ const (
 // candidates sorts out what to accept: the valid objects, those in force for which there is now
 // something bad, and one of each name.
 func (w *build) candidates(objects []Object) []*candidate {
+	good := map[key]bool{}
+	for _, o := range objects {
+		good[o.key()] = good[o.key()] || o.Value != nil
+	}
 	var all []*candidate
 	for i, o := range objects {
 		c := &candidate{Object: o, index: i, class: added}
+		c.since = w.number
 		w.problems[i] = o.Problems
 		last, known := w.before[o.key()]
 		switch {
-		case o.Value == nil && !known:
+		case o.Value == nil && (!known || good[o.key()]):
 			continue
 		case o.Value == nil:
 			c.Object, c.class = last, inForce
 			w.keep(i)
 		case known && reflect.DeepEqual(last.Value, o.Value):
-			c.class = inForce
+			c.since, c.class = last.since, inForce
 		case known:
 			c.class, c.previous = changed, &last
 		}
@@ -133,19 +141,11 @@ func (w *build) candidates(objects []Object) []*candidate {
 	slices.SortStableFunc(all, func(a, b *candidate) int {
 		return cmp.Or(
 			cmp.Compare(a.class, b.class),
-			cmp.Compare(bad(objects, a), bad(objects, b)),
+			cmp.Compare(a.since, b.since),
 			compareAge(a.Created, b.Created),
 			cmp.Compare(a.index, b.index))
 	})
-	return w.unique(objects, all)
-}
-
-// bad sorts bad objects, for which the version in force stands in, after good ones of the same name.
-func bad(objects []Object, c *candidate) int {
-	if objects[c.index].Value == nil {
-		return 1
-	}
-	return 0
+	return w.unique(all)
 }
 
 // compareAge puts the older first, and those of unknown age last.
@@ -160,16 +160,13 @@ func compareAge(a, b time.Time) int {
 }
 
 // unique leaves out all but the first candidate of each name.
-func (w *build) unique(objects []Object, all []*candidate) []*candidate {
+func (w *build) unique(all []*candidate) []*candidate {
 	first := map[key]*candidate{}
 	return slices.DeleteFunc(all, func(c *candidate) bool {
 		other, taken := first[c.key()]
 		if !taken {
 			first[c.key()] = c
 			return false
-		}
-		if objects[c.index].Value == nil {
-			return true // its own problems say enough
 		}
 		r := w.report(c)
 		where := other.Source

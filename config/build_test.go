@@ -88,6 +88,11 @@ func TestEdits(t *testing.T) {
 		"what is in force comes before what is first in the file": {
 			{n2, "Node n2 [192.0.2.2] [10.1.2.0/24]", ""},
 			{fmt.Sprintf(nodeText, "n1", "10.1.2.0/24", "192.0.2.1") + n2, "Node n1 [192.0.2.1] []; Node n2 [192.0.2.2] [10.1.2.0/24]", "overlaps"},
+			{
+				fmt.Sprintf(nodeText, "n1", "10.1.2.0/24", "192.0.2.1") + n2 + tor,
+				"Node n1 [192.0.2.1] []; Node n2 [192.0.2.2] [10.1.2.0/24]; BGPPeer tor 192.0.2.8 AS 5", "overlaps",
+			},
+			{fmt.Sprintf(nodeText, "n1", "10.1.2.0/24", "192.0.2.1"), "Node n1 [192.0.2.1] [10.1.2.0/24]", ""},
 		},
 		"a pool's range must not change": {
 			{fmt.Sprintf(poolText, "p", "10.1.0.0/16"), "AddressPool p 10.1.0.0/16 /26", ""},
@@ -134,6 +139,34 @@ func shown(s Snapshot) string {
 		list = append(list, fmt.Sprintf("BGPPeer %s %s AS %s", p.Name, p.Spec.Address, p.Spec.ASNumber))
 	}
 	return strings.Join(list, "; ")
+}
+
+// TestPeersOf: of two peers of one address the one in force first counts, however often the
+// configuration is read, and a node is no peer of itself.
+func TestPeersOf(t *testing.T) {
+	t.Parallel()
+	nodes := fmt.Sprintf(nodeText, "n1", "10.1.1.0/24", "192.0.2.1") + fmt.Sprintf(nodeText, "n2", "10.1.2.0/24", "192.0.2.9")
+	tor, other, self := fmt.Sprintf(peerText, "tor", "192.0.2.8", "5"), fmt.Sprintf(peerText, "a", "192.0.2.8", "6"), fmt.Sprintf(peerText, "self", "192.0.2.9", "7")
+	var b Builder
+	for i, step := range []struct{ text, n1, n2 string }{
+		{nodes + tor + self, "self tor", "tor"},
+		{nodes + other + tor + self, "self tor", "tor"},
+		{other + tor + self + nodes, "self tor", "tor"},
+		{other + self + nodes, "a self", "a"},
+	} {
+		f := Parse("f.yaml", []byte(step.text))
+		s := b.Build(Input{Objects: f.Objects, Problems: f.Problems})
+		for name, want := range map[string]string{"n1": step.n1, "n2": step.n2} {
+			n, _ := s.Node(name)
+			var got []string
+			for _, p := range s.PeersOf(n) {
+				got = append(got, p.Name)
+			}
+			if strings.Join(got, " ") != want {
+				t.Errorf("step %d: peers of %s: %v, want %s", i, name, got, want)
+			}
+		}
+	}
 }
 
 // TestPasswordStays: a password that was known stays known when its source goes.

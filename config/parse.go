@@ -29,6 +29,9 @@ type Object struct {
 	Value any
 	// Problems of the object by itself.
 	Problems []Problem
+
+	// since is when Builder accepted it, in builds.
+	since int
 }
 
 // key identifies an object.
