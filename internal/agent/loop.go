@@ -20,6 +20,9 @@ const (
 	retryMost  = 30 * time.Second
 )
 
+// settleMost bounds how long an end waits for the restart before to be over.
+const settleMost = 5 * time.Second
+
 // loop is the state that the loop's goroutine owns.
 type loop struct {
 	desired  Desired
@@ -40,6 +43,9 @@ type loop struct {
 
 // run turns the loop until told ends, or the operator wants this node to leave: then it returns where
 // to say how that went. work bounds the loop's own doings.
+//
+// An end that comes while peers still hold this node's routes as stale, from the restart before, waits
+// for a moment: peers delete what is stale when a session is lost a second time (RFC 4724 section 4.2).
 func (a *Agent) run(told, work context.Context) chan<- error {
 	a.loop.learned = map[netip.Prefix][]bgp.Via{}
 	a.loop.unresolved = map[netip.Prefix]error{}
@@ -47,8 +53,13 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 	defer retry.Stop()
 	settle := time.NewTicker(time.Second)
 	defer settle.Stop()
+	ending := told.Done()
+	var last <-chan time.Time
 	a.reconcile(work)
 	for {
+		if last != nil && a.loop.pruned {
+			return nil
+		}
 		if a.loop.failed != nil {
 			a.loop.backoff = min(max(2*a.loop.backoff, retryFirst), retryMost)
 			retry.Reset(a.loop.backoff)
@@ -57,7 +68,9 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 		}
 		a.publish()
 		select {
-		case <-told.Done():
+		case <-ending:
+			ending, last = nil, time.After(settleMost)
+		case <-last:
 			return nil
 		case <-work.Done():
 			return nil
@@ -71,6 +84,7 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.reconcile(work)
 		case <-a.speaker.Changed():
 			a.stream(work)
+			a.prune(work)
 		case <-a.speaker.SessionsChanged():
 			a.prune(work)
 		case <-settle.C:
@@ -165,11 +179,13 @@ func (a *Agent) advertisable() bgp.Config {
 // prune ends the time after a restart in which nothing is removed: the peers have said all
 // (End-of-RIB), or the deferral is over.
 func (a *Agent) prune(ctx context.Context) {
-	if a.loop.pruned || !a.speaker.Synced() {
+	if a.loop.pruned {
 		return
 	}
 	a.stream(ctx)
-	a.fail(a.program(ctx))
+	if a.speaker.Synced() {
+		a.fail(a.program(ctx))
+	}
 }
 
 // fail notes what this turn could not do, and says so once.

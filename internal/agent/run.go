@@ -106,6 +106,10 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	if err = os.MkdirAll(o.RunDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the run folder: %w", err)
 	}
+	// Host: forwarding and what goes with it.
+	if err = routes.ApplyHost(ctx); err != nil {
+		o.Log.Warn("not all host settings could be made; podroute doctor names them", "err", err)
+	}
 	// Adopt kernel state: routes, then pods.
 	if a.fib, err = routes.New(routes.Options{Log: o.Log.With("part", "routes")}); err != nil {
 		return nil, fmt.Errorf("open the kernel's routes: %w", err)

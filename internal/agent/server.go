@@ -60,6 +60,9 @@ type operator struct {
 	agent *Agent
 }
 
+// established is the state of a session that carries routes (RFC 4271 section 8.2.2).
+const established = "Established"
+
 var errStarting = errors.New("the agent is still starting")
 
 // Status tells the node at a glance, and whether it is ready: enough sessions established, own
@@ -100,24 +103,35 @@ func (o *operator) Status(ctx context.Context, _ *agentpb.StatusRequest) (*agent
 		return nil, fmt.Errorf("read the sessions: %w", err)
 	}
 	out.SessionsConfigured = uint32(len(d.BGP.Peers))
+	telling := 0
 	for _, p := range peers {
-		if p.State == "Established" {
-			out.SessionsEstablished++
+		if p.State != established {
+			continue
+		}
+		out.SessionsEstablished++
+		told := 0
+		for _, n := range p.Advertised {
+			told += n
+		}
+		if told > 0 || len(d.BGP.Paths) == 0 {
+			telling++
 		}
 	}
-	out.Reason = notReady(r, int(out.GetSessionsEstablished()))
+	out.Reason = notReady(r, int(out.GetSessionsEstablished()), telling)
 	out.Ready = out.GetReason() == ""
 	return out, nil
 }
 
 // notReady says why the readiness policy does not hold; empty when it does.
-func notReady(r *report, established int) string {
+func notReady(r *report, up, telling int) string {
 	d := &r.desired
 	switch {
 	case len(d.BGP.Peers) == 0 && d.MinSessions > 0:
 		return "no BGP peer is configured for this node"
-	case established < d.MinSessions:
-		return fmt.Sprintf("%d of %d sessions are established, %d are needed", established, len(d.BGP.Peers), d.MinSessions)
+	case up < d.MinSessions:
+		return fmt.Sprintf("%d of %d sessions are established, %d are needed", up, len(d.BGP.Peers), d.MinSessions)
+	case telling < d.MinSessions:
+		return fmt.Sprintf("%d of %d peers have been told this node's routes, %d are needed", telling, len(d.BGP.Peers), d.MinSessions)
 	case d.Role == roleNode && d.CNI.NotReady != nil:
 		return d.CNI.NotReady.Error()
 	}

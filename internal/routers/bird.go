@@ -18,7 +18,7 @@ func (b *bird) write(c Config) error {
 	for _, fam := range []string{"ipv4", "ipv6"} {
 		gr, merge := "", ""
 		if slices.ContainsFunc(c.Neighbors, func(n Neighbor) bool { return n.GracefulRestart }) {
-			gr = "persist; " // kernel routes outlive the daemon
+			gr = "persist; graceful restart on; " // kernel routes outlive the daemon, and are not pruned before recovery
 		}
 		if c.Multipath {
 			merge = "merge paths on; "

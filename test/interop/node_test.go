@@ -64,7 +64,7 @@ func newNode(t *testing.T, name string) *node {
 		t.Fatal(err)
 	}
 	n := &node{NS: nstest.New(t), name: name, dir: t.TempDir(), bin: bin, log: &syncBuffer{}}
-	n.Run(t, "sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv6.conf.all.forwarding=1")
+
 	for _, d := range []string{"config", "net.d"} {
 		if err := os.Mkdir(filepath.Join(n.dir, d), 0o755); err != nil {
 			t.Fatal(err)

@@ -41,9 +41,16 @@ func startPing(t *testing.T, from *pod, to netip.Addr) *watch {
 	return w
 }
 
-// end stops the ping and returns its own count.
+// end stops the ping, after half a second of answers more, and returns its own count.
 func (w *watch) end(t *testing.T) (sent, lost int) {
 	t.Helper()
+	want := strings.Count(w.out.String(), "\n") + 50
+	nstest.Within(t, 10*time.Second, func() error {
+		if got := strings.Count(w.out.String(), "\n"); got < want {
+			return fmt.Errorf("no answers any more:\n%s", w.out)
+		}
+		return nil
+	})
 	_ = syscall.Kill(-w.cmd.Process.Pid, syscall.SIGINT)
 	_ = w.cmd.Wait() // exits with 1 when nothing came back, which the count says too
 	text := w.out.String()
