@@ -244,6 +244,17 @@ func (s *sessions) anyUp() bool {
 	return false
 }
 
+// graceful are the neighbours with which graceful restart is negotiated.
+func (s *sessions) graceful() map[netip.Addr]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[netip.Addr]bool{}
+	for addr, x := range s.byAddr {
+		out[addr] = len(x.graceful) > 0
+	}
+	return out
+}
+
 // reasonOf is why gobgp says that a session ended.
 func reasonOf(st apiutil.PeerState) (Reason, string) {
 	text := st.DisconnectMessage

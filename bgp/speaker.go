@@ -209,9 +209,9 @@ func (s *Speaker) Restart(ctx context.Context) error {
 		return nil
 	}
 	s.closed = true
-	// gobgp ends one session after the other, and tells those that are left of the routes that go with each.
-	// So all connections are closed first.
-	hangUp(s.now)
+	// StopBgp ends one session after the other, and withdraws from those that are left what goes with each. So
+	// the connections are closed first.
+	hangUp(s.now, s.sessions.graceful())
 	s.end(ctx, &api.StopBgpRequest{AllowGracefulRestart: true})
 	return nil
 }
