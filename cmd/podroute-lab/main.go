@@ -67,6 +67,6 @@ containers, no images, no daemon. As root, or as a plain user where the host all
 	}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	c.AddCommand(deployCommand(), destroyCommand(), inspectCommand(), execCommand(), graphCommand(),
-		killCommand(), startCommand(), restartCommand(), logsCommand())
+		killCommand(), startCommand(), restartCommand(), logsCommand(), demoCommand(), failoverCommand(), probeCommand())
 	return c
 }

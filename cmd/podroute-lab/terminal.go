@@ -17,8 +17,12 @@ func note(text string) {
 }
 
 func paint(f *os.File, colour, text string) string {
-	if os.Getenv("NO_COLOR") != "" || !term.IsTerminal(int(f.Fd())) {
+	if !colourful(f) {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+func colourful(f *os.File) bool {
+	return os.Getenv("NO_COLOR") == "" && term.IsTerminal(int(f.Fd()))
 }
