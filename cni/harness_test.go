@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,6 +59,7 @@ type node struct {
 	stop   func() // ends the server and waits for it
 	list   *libcni.NetworkConfigList
 	lib    *libcni.CNIConfig
+	log    syncBuffer // the server's
 }
 
 var dualStack = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:244:1::/64")}
@@ -88,18 +90,35 @@ func (n *node) setList(version string) {
 // start starts a server over what the kernel holds.
 func (n *node) start(blocks ...netip.Prefix) {
 	n.t.Helper()
+	if err := n.tryStart(blocks...); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *node) tryStart(blocks ...netip.Prefix) error {
+	if err := n.restore(blocks...); err != nil {
+		return err
+	}
+	n.serve()
+	return nil
+}
+
+// restore makes a server, and has it read the kernel.
+func (n *node) restore(blocks ...netip.Prefix) error {
 	n.ipam = ipam.New(ipam.Options{})
 	n.ipam.Set(blocks)
-	log := slog.New(slog.NewTextHandler(&testWriter{t: n.t}, nil))
+	log := slog.New(slog.NewTextHandler(&testWriter{t: n.t, log: &n.log}, nil))
 	if err := n.Do(func() (err error) {
 		n.server, err = cni.New(cni.Options{Log: log, Socket: n.socket, Allocator: n.ipam, Quarantine: 200 * time.Millisecond})
 		return err
 	}); err != nil {
-		n.t.Fatal(err)
+		return err
 	}
-	if err := n.server.Restore(context.Background()); err != nil {
-		n.t.Fatal(err)
-	}
+	return n.server.Restore(context.Background())
+}
+
+// serve runs the server until stop, or the test's end.
+func (n *node) serve() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.server.Run(ctx) }()
@@ -117,12 +136,33 @@ func (n *node) start(blocks ...netip.Prefix) {
 	n.t.Cleanup(n.stop)
 }
 
-// testWriter sends a log to the test's, which ends with the test.
-type testWriter struct{ t *testing.T }
+// testWriter sends a log to the test's, and keeps it.
+type testWriter struct {
+	t   *testing.T
+	log *syncBuffer
+}
 
 func (w *testWriter) Write(b []byte) (int, error) {
 	w.t.Logf("%s", bytes.TrimSpace(b))
-	return len(b), nil
+	return w.log.Write(b)
+}
+
+// syncBuffer is a buffer for several goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 // pod is what a runtime knows of one.

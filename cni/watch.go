@@ -20,6 +20,7 @@ func (s *Server) watch(ctx context.Context) error {
 		case errors.Is(err, os.ErrClosed):
 			return ctx.Err()
 		case errors.Is(err, rtnl.ErrOverflow):
+			s.log.Warn("looking at all pods' links again", "err", err)
 			if err := s.resync(); err != nil {
 				return fmt.Errorf("look at all links again: %w", err)
 			}

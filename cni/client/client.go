@@ -24,10 +24,15 @@ const (
 	delTimeout  = 20 * time.Second // then DEL deletes the link itself
 )
 
+// maxConfig is the longest network configuration in bytes; ttrpc's messages end at 4 MiB.
+const maxConfig = 3 << 20
+
 // Codes of errors, from the CNI specification's section 5.
 const (
 	codeEnvironment   = 4
 	codeIO            = 5
+	codeDecoding      = 6
+	codeConfig        = 7
 	codeTryAgainLater = 11
 	codeNotAvailable  = 50
 )
@@ -62,9 +67,12 @@ func (p Plugin) Run(ctx context.Context) int {
 	if command == "VERSION" {
 		return p.print([]byte(version))
 	}
-	config, err := io.ReadAll(p.Stdin)
-	if err != nil {
+	config, err := io.ReadAll(io.LimitReader(p.Stdin, maxConfig+1))
+	switch {
+	case err != nil:
 		return p.fail(config, failf(codeIO, "read standard input: %v", err))
+	case len(config) > maxConfig:
+		return p.fail(nil, failf(codeConfig, "the network configuration on standard input is too long: at most %d bytes", maxConfig))
 	}
 	result, f := p.call(ctx, command, config)
 	if f != nil {
@@ -85,7 +93,7 @@ func (p Plugin) fail(config []byte, f *failure) int {
 	var conf struct {
 		CNIVersion string `json:"cniVersion"`
 	}
-	_ = json.Unmarshal(config, &conf) // the agent has judged it, or is not there
+	_ = json.Unmarshal(config, &conf) // that it cannot be read may be the very failure
 	if f.CNIVersion = conf.CNIVersion; f.CNIVersion == "" {
 		f.CNIVersion = "1.0.0"
 	}
@@ -102,7 +110,9 @@ func (p Plugin) call(ctx context.Context, command string, config []byte) ([]byte
 	var conf struct {
 		Socket string `json:"socket"`
 	}
-	_ = json.Unmarshal(config, &conf) // the agent judges it
+	if err := json.Unmarshal(config, &conf); err != nil {
+		return nil, failf(codeDecoding, "the network configuration on standard input is not valid JSON of its kind: %v", err)
+	}
 	if conf.Socket == "" {
 		conf.Socket = cnipb.DefaultSocket
 	}
