@@ -8,12 +8,6 @@ import (
 	"strings"
 )
 
-func sortedKeys(m map[key]Object) []key {
-	return slices.SortedFunc(maps.Keys(m), func(a, b key) int {
-		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
-	})
-}
-
 // secret keeps a Secret for the peers to find.
 func (w *build) secret(c *candidate) {
 	if w.secrets == nil {

@@ -41,8 +41,13 @@ func (b *Builder) Build(in Input) Snapshot {
 		admit func(*candidate)
 	}{
 		// Each kind is checked against those before it.
-		{"RouterConfig", w.router}, {"Node", w.node}, {"AddressPool", w.pool}, {"AddressBlock", w.block},
-		{"Secret", w.secret}, {"BGPPeer", w.peer}, {"Advertisement", w.advertisement},
+		{"RouterConfig", w.router},
+		{"Node", w.node},
+		{"AddressPool", w.pool},
+		{"AddressBlock", w.block},
+		{"Secret", w.secret},
+		{"BGPPeer", w.peer},
+		{"Advertisement", w.advertisement},
 	} {
 		for _, c := range w.all {
 			if c.Kind == kind.name {

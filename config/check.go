@@ -78,8 +78,13 @@ func (r *report) apart(field string, ps []netip.Prefix, otherField string, other
 // podRange reports ranges that pods cannot have addresses of.
 func (r *report) podRange(field string, p netip.Prefix) bool {
 	for _, reserved := range []struct{ cidr, what string }{
-		{"0.0.0.0/8", "this network"}, {"127.0.0.0/8", "loopback"}, {"169.254.0.0/16", "link-local"}, {"224.0.0.0/4", "multicast"},
-		{"::/64", "loopback and IPv4-mapped"}, {"fe80::/10", "link-local"}, {"ff00::/8", "multicast"},
+		{"0.0.0.0/8", "this network"},
+		{"127.0.0.0/8", "loopback"},
+		{"169.254.0.0/16", "link-local"},
+		{"224.0.0.0/4", "multicast"},
+		{"::/64", "loopback and IPv4-mapped"},
+		{"fe80::/10", "link-local"},
+		{"ff00::/8", "multicast"},
 	} {
 		if o := netip.MustParsePrefix(reserved.cidr); p.Overlaps(o) {
 			r.addf(field, "use a unicast range", "%s overlaps %s (%s)", p, o, reserved.what)

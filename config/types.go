@@ -86,7 +86,7 @@ type RouterConfigSpec struct {
 	Readiness ReadinessSpec `json:"readiness,omitempty"`
 }
 
-// MasqueradeSpec: pod traffic that leaves the cluster gets the node's address as its source.
+// MasqueradeSpec says whose source address pod traffic has that leaves the cluster: the node's.
 type MasqueradeSpec struct {
 	// Disabled turns masquerading off, for networks that route pod addresses everywhere.
 	Disabled bool `json:"disabled,omitempty"`
