@@ -115,7 +115,7 @@ func (c *conn) do(ctx context.Context, n int, encode func(w *writer, i int), ref
 
 func (c *conn) send() error {
 	for {
-		err := unix.Sendto(c.fd, c.w.buf, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		err := unix.Sendmsg(c.fd, c.w.buf, nil, nil, 0) // a netlink socket sends to the kernel if not told otherwise
 		if err == nil {
 			return nil
 		}
