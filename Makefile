@@ -24,6 +24,9 @@ TIMEOUT ?= 15m
 PKG ?= ./...
 RUN ?=
 
+# This module, and the nested ones, which keep what they need out of its go.mod.
+MODULES := $(shell find . -path './.?*' -prune -o -name go.mod -printf '%h ')
+
 DEMO_PACKAGES := iproute2 iputils-ping procps util-linux
 TEST_PACKAGES := $(DEMO_PACKAGES) bird2 frr gobgpd nftables tcpdump tshark conntrack gcc libc6-dev
 CHECK_PACKAGES := protobuf-compiler
@@ -45,18 +48,22 @@ test: test-packages ## Every test, with the race detector (as root); PKG=./route
 	go run ./hack/testreport -race -p $(JOBS) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(PKG)
 
 .PHONY: check
-check: lint generated ## Format, lint, vet, modules and generated files; needs no network once the tools are built
-	go vet ./...
+check: lint vet generated ## Format, lint, vet, layering, links, modules, generated files; offline once the tools are built
+	go test ./test/layering ./test/docs
+	for module in $(MODULES); do go -C $$module mod tidy -diff; done
+
+.PHONY: vet
+vet: ## Run go vet, also on what only test builds hold
+	for module in $(MODULES); do go -C $$module vet ./...; done
 	go vet -tags failpoint ./...
-	go mod tidy -diff
 
 .PHONY: lint
 lint: $(LINT) ## Run golangci-lint (.golangci.yml)
-	$(LINT) run ./...
+	for module in $(MODULES); do (cd $$module && $(LINT) run ./...); done
 
 .PHONY: fmt
 fmt: $(LINT) ## Format every Go file (gofumpt)
-	$(LINT) fmt ./...
+	for module in $(MODULES); do (cd $$module && $(LINT) fmt ./...); done
 
 ##@ Measure
 
@@ -65,11 +72,11 @@ bench: bench-cni bench-fib ## Every side-by-side figure
 
 .PHONY: bench-cni
 bench-cni: test-packages build ## CNI ADD and DEL beside the reference plugins ptp and host-local
-	go -C test/bench run ./cni
+	go -C test/bench-cni run .
 
 .PHONY: bench-fib
 bench-fib: test-packages build ## 100,000 prefixes into the kernel's routing table, beside BIRD
-	go -C test/bench run ./fib
+	go run ./test/bench-fib
 
 .PHONY: test-failover
 test-failover: test-packages build ## Cut an uplink of a dual-homed node twenty times and measure the gaps
