@@ -23,6 +23,7 @@
 //
 // # Concurrency
 //
-// A Table belongs to one goroutine. It remembers the network namespace of the thread that called New
-// and opens its sockets there.
+// Set, Drifted and Remove belong to one goroutine; Run, which signals what others do to the table, may
+// be another. A Table remembers the network namespace of the thread that called New and opens its
+// sockets there.
 package nft

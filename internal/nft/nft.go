@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+
+	"github.com/mdlayher/netlink"
 )
 
 // Config is what the table is to do.
@@ -33,6 +35,8 @@ type Options struct {
 type Table struct {
 	log     *slog.Logger
 	netns   *os.File
+	events  *netlink.Conn // of Run alone
+	changed chan struct{}
 	desired *ruleset // of the last Set that succeeded
 }
 
@@ -46,11 +50,17 @@ func New(o Options) (*Table, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Table{log: o.Log, netns: ns}, nil
+	events, err := listen(ns)
+	if err != nil {
+		_ = ns.Close()
+		return nil, err
+	}
+	return &Table{log: o.Log, netns: ns, events: events, changed: make(chan struct{}, 1)}, nil
 }
 
-// Close releases the Table's hold on its namespace. The kernel's table stays and goes on working.
-func (t *Table) Close() error { return t.netns.Close() }
+// Close releases the Table's hold on its namespace, once Run has returned. The kernel's table stays and
+// goes on working.
+func (t *Table) Close() error { return errors.Join(t.events.Close(), t.netns.Close()) }
 
 // Set makes the kernel's table equal to what c asks for, atomically for the traffic that passes, and
 // writes nothing where it is equal already. On an error the table is as it was before, or, where
