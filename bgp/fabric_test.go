@@ -83,15 +83,16 @@ func listen(t testing.TB, ns *nstest.NS, at string, password string, peer netip.
 	err := ns.Do(func() (err error) {
 		lc := net.ListenConfig{}
 		lc.SetMultipathTCP(false)
-		if password != "" {
-			lc.Control = func(_, _ string, c syscall.RawConn) error {
-				var serr error
-				err := c.Control(func(fd uintptr) { serr = setMD5(int(fd), peer, password) })
-				if err != nil {
-					return err
+		lc.Control = func(_, _ string, c syscall.RawConn) error {
+			var serr error
+			err := c.Control(func(fd uintptr) {
+				// For neighbours with TTL security; the others do not mind.
+				serr = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, 255)
+				if password != "" {
+					serr = errors.Join(serr, setMD5(int(fd), peer, password))
 				}
-				return serr
-			}
+			})
+			return errors.Join(err, serr)
 		}
 		l, err = lc.Listen(t.Context(), "tcp", at)
 		return err
@@ -133,7 +134,8 @@ func dial(t testing.TB, ns *nstest.NS, from, to string, o rawbgp.Open) *raw {
 	var s *rawbgp.Session
 	nstest.Within(t, 20*time.Second, func() error {
 		return ns.Do(func() error {
-			d := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+			a := addr(from)
+			d := net.Dialer{Timeout: time.Second, LocalAddr: &net.TCPAddr{IP: a.WithZone("").AsSlice(), Zone: a.Zone()}}
 			conn, err := d.Dial("tcp", net.JoinHostPort(to, "179"))
 			if err != nil {
 				return err
