@@ -72,15 +72,6 @@ func desired(in Inputs) Desired {
 	return d.Desired
 }
 
-// roleOf a node: Router where RouterConfig's selector says so, Node otherwise. A node that merely
-// waits for its pod subnet stays a Node.
-func roleOf(spec config.RouterConfigSpec, n config.Node) string {
-	if spec.RouterSelector != nil && config.Selects(spec.RouterSelector, n.Labels) {
-		return roleRouter
-	}
-	return roleNode
-}
-
 // identity settles who this node is: role, AS number, router ID, addresses.
 func (d *draft) identity() {
 	node, ok := d.Snapshot.Node(d.NodeName)
@@ -91,7 +82,10 @@ func (d *draft) identity() {
 			"add a v1 Node manifest of this name, or start the agent with --node-name")
 	}
 	d.node = node
-	d.Role = roleOf(d.spec, node)
+	d.Role = roleNode
+	if d.Snapshot.IsRouter(node) {
+		d.Role = roleRouter
+	}
 	d.AS = node.AS(d.spec)
 	d.RouterID = node.RouterID()
 	d.Addresses = node.Addresses
@@ -106,14 +100,14 @@ func (d *draft) identity() {
 }
 
 // ranges collects the cluster's address ranges. Where RouterConfig names none, they are what the
-// Node objects say.
+// Node objects, or the AddressBlocks, say.
 func (d *draft) ranges() {
 	d.pods = d.spec.ClusterPrefixes()
 	d.nodes = d.spec.NodePrefixes()
 	d.services = d.spec.ServicePrefixes()
 	for _, n := range d.Snapshot.Nodes {
 		if len(d.spec.ClusterCIDRs) == 0 {
-			d.pods = append(d.pods, n.PodCIDRs...)
+			d.pods = append(d.pods, d.Snapshot.PodSubnets(n)...)
 		}
 		if len(d.spec.NodeCIDRs) == 0 {
 			for _, a := range n.Addresses {
@@ -125,16 +119,7 @@ func (d *draft) ranges() {
 
 // blocks settles the node's pod subnets and their unreachable routes.
 func (d *draft) blocks() {
-	switch d.spec.PodSubnets {
-	case config.SubnetsFromPool:
-		for _, b := range d.Snapshot.Blocks {
-			if b.Spec.Node == d.node.Name {
-				d.Blocks = append(d.Blocks, b.Spec.Prefix())
-			}
-		}
-	default:
-		d.Blocks = slices.Clone(d.node.PodCIDRs)
-	}
+	d.Blocks = d.Snapshot.PodSubnets(d.node)
 	for _, b := range d.Blocks {
 		d.Local = append(d.Local, routes.Route{Dst: b, Unreachable: true})
 	}

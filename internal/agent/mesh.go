@@ -3,24 +3,24 @@ package agent
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/podroute/podroute/bgp"
 	"github.com/podroute/podroute/config"
 )
 
 // mesh are the sessions that nodes have with one another by themselves. Both sides dial; RFC 4271
-// section 6.8 settles which connection stays.
-func (d *draft) mesh() []bgp.Peer {
+// section 6.8 settles which connection stays. Where a BGPPeer has the other node's address, it counts.
+func (d *draft) mesh() {
 	if !d.known || d.Role == roleRouter || d.spec.Mesh == config.MeshNone {
-		return nil
+		return
 	}
-	self := d.isReflector(d.node)
-	var out []bgp.Peer
+	self := d.Snapshot.IsReflector(d.node)
 	for _, n := range d.Snapshot.Nodes {
-		if n.Name == d.node.Name || roleOf(d.spec, n) == roleRouter {
+		if n.Name == d.node.Name || d.Snapshot.IsRouter(n) || d.isPeer(n) {
 			continue
 		}
-		other := d.isReflector(n)
+		other := d.Snapshot.IsReflector(n)
 		if d.spec.Mesh == config.MeshReflectors && !self && !other {
 			continue
 		}
@@ -28,22 +28,17 @@ func (d *draft) mesh() []bgp.Peer {
 		if !ok {
 			continue
 		}
-		switch {
-		case other:
-			// A reflector speaks for all nodes: what it may say is bounded by the cluster's ranges alone.
-		case d.spec.PodSubnets == config.SubnetsFromNode:
-			p.Only = append([]netip.Prefix{}, n.PodCIDRs...)
+		if !other { // a reflector speaks for all nodes, and the cluster's ranges alone bound what it may say
+			p.Only = append([]netip.Prefix{}, d.Snapshot.PodSubnets(n)...)
 		}
 		p.ReflectorClient = self && !other
-		out = append(out, p)
+		d.BGP.Peers = append(d.BGP.Peers, p)
 	}
-	return out
 }
 
-// isReflector tells whether a node reflects routes (RFC 4456).
-func (d *draft) isReflector(n config.Node) bool {
-	return d.spec.Mesh == config.MeshReflectors && d.spec.ReflectorSelector != nil &&
-		config.Selects(d.spec.ReflectorSelector, n.Labels)
+// isPeer tells whether a BGPPeer of this node has another node's address.
+func (d *draft) isPeer(n config.Node) bool {
+	return slices.ContainsFunc(d.BGP.Peers, func(p bgp.Peer) bool { return slices.Contains(n.Addresses, p.Address) })
 }
 
 // meshPeer is the session with another node: one, for both families, on the first address that both

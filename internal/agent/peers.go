@@ -10,17 +10,12 @@ import (
 )
 
 // peers are the BGPPeers that select this node. One that cannot be served is reported and left out.
-func (d *draft) peers() []bgp.Peer {
-	var out []bgp.Peer
-	for _, p := range d.Snapshot.Peers {
-		if !config.Selects(p.Spec.NodeSelector, d.node.Labels) {
-			continue
-		}
+func (d *draft) peers() {
+	for _, p := range d.Snapshot.PeersOf(d.node) {
 		if peer, ok := d.peer(p); ok {
-			out = append(out, peer)
+			d.BGP.Peers = append(d.BGP.Peers, peer)
 		}
 	}
-	return out
 }
 
 func (d *draft) peer(p config.BGPPeer) (bgp.Peer, bool) {
@@ -38,14 +33,12 @@ func (d *draft) peer(p config.BGPPeer) (bgp.Peer, bool) {
 	peer.GracefulRestart = s.Restarts(d.spec)
 	peer.Hold, peer.Keepalive = s.Hold(), s.Keepalive()
 	peer.Local = s.Local()
-	if s.Password != nil {
-		pw, err := d.Snapshot.Password(p)
-		if err != nil { // fail closed: without its password the session is not attempted at all
-			d.problem(object, "spec.password", err.Error(), "provide the password; until then there is no session")
-			return bgp.Peer{}, false
-		}
-		peer.Password = string(pw)
+	password, err := d.Snapshot.Password(p)
+	if err != nil { // fail closed: without its password the session is not attempted at all
+		d.problem(object, "spec.password", err.Error(), "provide the password; until then there is no session")
+		return bgp.Peer{}, false
 	}
+	peer.Password = string(password)
 	return d.families(object, peer, s.Families)
 }
 

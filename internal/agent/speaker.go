@@ -11,7 +11,7 @@ import (
 // speaker settles the BGP configuration: policy, paths, then peers.
 func (d *draft) speaker() {
 	_, _, deferral := d.spec.Restart()
-	reflector := d.isReflector(d.node)
+	reflector := d.Snapshot.IsReflector(d.node)
 	d.BGP = bgp.Config{
 		AS:         d.AS,
 		RouterID:   d.RouterID,
@@ -31,7 +31,8 @@ func (d *draft) speaker() {
 			d.BGP.ClusterID = id
 		}
 	}
-	d.BGP.Peers = append(d.peers(), d.mesh()...)
+	d.peers()
+	d.mesh()
 	d.MinSessions = len(d.BGP.Peers)/2 + 1
 	if len(d.BGP.Peers) == 0 {
 		d.MinSessions = 1 // with no peer configured, a node is never ready by itself
@@ -105,10 +106,8 @@ func (d *draft) paths() []bgp.Path {
 	for _, b := range d.Blocks {
 		out = append(out, bgp.Path{Prefix: b})
 	}
-	for _, ad := range d.Snapshot.Advertisements {
-		if config.Selects(ad.Spec.NodeSelector, d.node.Labels) {
-			out = d.advertise(out, ad)
-		}
+	for _, ad := range d.Snapshot.AdvertisementsOf(d.node) {
+		out = d.advertise(out, ad)
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -91,6 +92,14 @@ func (n *node) configure(t *testing.T, file, manifests string) {
 	}
 }
 
+// remove takes a manifest file away.
+func (n *node) remove(t *testing.T, file string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(n.dir, "config", file)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // start starts the agent and waits until it answers.
 func (n *node) start(t *testing.T) {
 	t.Helper()
@@ -165,6 +174,91 @@ func (n *node) status() (status, error) {
 		return s, err
 	}
 	return s, json.Unmarshal(out, &s)
+}
+
+// session as far as tests look at it.
+type session struct {
+	Name  string `json:"name"`
+	Since string `json:"since"`
+	Flaps int    `json:"flaps"`
+
+	Families []struct {
+		Received int `json:"received"`
+	} `json:"families"`
+}
+
+func (s session) received() (sum int) {
+	for _, f := range s.Families {
+		sum += f.Received
+	}
+	return sum
+}
+
+func (n *node) sessions() ([]session, error) {
+	var p struct {
+		Peers []session `json:"peers"`
+	}
+	out, err := n.ask("peers")
+	if err != nil {
+		return nil, err
+	}
+	return p.Peers, json.Unmarshal(out, &p)
+}
+
+func (n *node) session(t *testing.T, name string) session {
+	t.Helper()
+	all, err := n.sessions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("%s has no session %s: %v", n.name, name, all)
+	return session{}
+}
+
+// hasPeers checks that these are the peers, in the order of their names.
+func (n *node) hasPeers(names ...string) error {
+	all, err := n.sessions()
+	if err != nil {
+		return err
+	}
+	var got []string
+	for _, s := range all {
+		got = append(got, s.Name)
+	}
+	if !slices.Equal(got, names) {
+		return fmt.Errorf("peers of %s are %v, want %v", n.name, got, names)
+	}
+	return nil
+}
+
+// podLink is the host's end of a pod's link.
+func (n *node) podLink(t *testing.T, id string) string {
+	t.Helper()
+	var p struct {
+		Pods []struct {
+			Link        string `json:"link"`
+			ContainerID string `json:"container_id"`
+		} `json:"pods"`
+	}
+	out, err := n.ask("pods")
+	if err == nil {
+		err = json.Unmarshal(out, &p)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range p.Pods {
+		if q.ContainerID == id {
+			return q.Link
+		}
+	}
+	t.Fatalf("no pod %s: %s", id, out)
+	return ""
 }
 
 // ready waits until the agent says that it is.

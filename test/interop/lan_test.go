@@ -1,0 +1,109 @@
+package interop
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/podroute/podroute/internal/nstest"
+)
+
+// newLAN joins nodes n1, n2, ... to one bridge: 192.0.2.N/24 and 2001:db8::N/64.
+func newLAN(t *testing.T, count int) []*node {
+	t.Helper()
+	lan := nstest.New(t)
+	lan.Run(t, "ip link add br0 type bridge", "ip link set br0 up")
+	var nodes []*node
+	for i := 1; i <= count; i++ {
+		n := newNode(t, fmt.Sprintf("n%d", i))
+		nstest.Veth(t, lan, fmt.Sprintf("port%d", i), n.NS, "eth0")
+		lan.Run(t, fmt.Sprintf("ip link set port%d master br0", i))
+		n.Run(t, fmt.Sprintf("ip addr add 192.0.2.%d/24 dev eth0", i), fmt.Sprintf("ip addr add 2001:db8::%d/64 dev eth0 nodad", i))
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+// lanManifests are the Nodes of a LAN; every node whose number is in reflectors has the label for it.
+func lanManifests(count int, reflectors ...int) string {
+	var w strings.Builder
+	for i := 1; i <= count; i++ {
+		label := "no"
+		for _, r := range reflectors {
+			if r == i {
+				label = "yes"
+			}
+		}
+		fmt.Fprintf(&w, `---
+apiVersion: v1
+kind: Node
+metadata: {name: n%[1]d, labels: {reflector: "%[2]s"}}
+spec: {podCIDR: 10.244.%[1]d.0/24, podCIDRs: [10.244.%[1]d.0/24, "fd00:244:0:%[1]d::/64"]}
+status: {addresses: [{type: InternalIP, address: 192.0.2.%[1]d}, {type: InternalIP, address: "2001:db8::%[1]d"}]}
+`, i, label)
+	}
+	return w.String()
+}
+
+// TestFullMesh is the zero-configuration case: nodes on one link and their Node objects, nothing else.
+func TestFullMesh(t *testing.T) {
+	t.Parallel()
+	lanWorks(t, newLAN(t, 3), lanManifests(3))
+}
+
+// TestReflectors: two reflectors and two clients, one of the reflectors stopped afterwards.
+func TestReflectors(t *testing.T) {
+	t.Parallel()
+	nodes := newLAN(t, 4)
+	pods := lanWorks(t, nodes, lanManifests(4, 1, 2)+`---
+apiVersion: podroute.io/v1alpha1
+kind: RouterConfig
+metadata: {name: default}
+spec:
+  mesh: Reflectors
+  reflectorSelector: {matchLabels: {reflector: "yes"}}
+  clusterCIDRs: [10.244.0.0/16, "fd00:244::/32"]
+`)
+	for i, want := range []int{3, 3, 2, 2} {
+		s, err := nodes[i].status()
+		if err != nil || s.SessionsEstablished != want {
+			t.Errorf("n%d has %d sessions, want %d (%v)", i+1, s.SessionsEstablished, want, err)
+		}
+	}
+	if out, err := nodes[0].leave(); err != nil {
+		t.Fatal(err, out)
+	}
+	reach(t, pods[2:])
+}
+
+// lanWorks starts the nodes, wires a pod on each, and proves that every pod reaches every other.
+func lanWorks(t *testing.T, nodes []*node, manifests string) []*pod {
+	t.Helper()
+	for _, n := range nodes {
+		n.configure(t, "cluster.yaml", manifests)
+		n.start(t)
+	}
+	var pods []*pod
+	for _, n := range nodes {
+		n.ready(t)
+		pods = append(pods, n.add(t, "pod-"+n.name))
+	}
+	reach(t, pods)
+	return pods
+}
+
+// reach proves that every pod reaches every other over all its addresses.
+func reach(t *testing.T, pods []*pod) {
+	t.Helper()
+	for _, from := range pods {
+		for _, to := range pods {
+			for _, addr := range to.addrs {
+				nstest.Within(t, 15*time.Second, func() error {
+					_, err := from.Try("ping -c 1 -W 1 " + addr.String())
+					return err
+				})
+			}
+		}
+	}
+}
