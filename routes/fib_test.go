@@ -167,7 +167,11 @@ func (w *world) text(r Route) string {
 		if h.Addr.IsValid() {
 			addr = h.Addr.String()
 		}
-		hops = append(hops, fmt.Sprintf("%s@%s*%d", addr, names[h.Link], max(1, h.Weight)))
+		weight := max(1, h.Weight)
+		if len(r.NextHops) == 1 {
+			weight = 1
+		}
+		hops = append(hops, fmt.Sprintf("%s@%s*%d", addr, names[h.Link], weight))
 	}
 	slices.Sort(hops)
 	s := r.Dst.String() + " " + strings.Join(hops, " ")

@@ -39,8 +39,8 @@ func (g *group) short() bool { return g.id != 0 && g.set != nil && len(g.live) <
 // form that we never ask for.
 type stray struct {
 	dst   netip.Prefix
-	group *group // what it leads to, if that is one of ours
-	raw   []byte // else the message that tells of it
+	group *group
+	raw   []byte // the message that tells of it, where the group does not say it all
 }
 
 // image is the kernel's state as far as it is ours; what each destination has is in the table.
@@ -154,7 +154,7 @@ func dumpObjects(ctx context.Context, c *conn) ([]objectMessage, error) {
 // found is a route as a dump has it.
 type found struct {
 	routeMessage
-	raw []byte // set where the route is in a form that we do not ask for
+	raw []byte // set where it may take all of the message to delete the route
 }
 
 // dumpOurs reads the routes that matter to the image.
@@ -165,7 +165,8 @@ func (f *FIB) dumpOurs(ctx context.Context, proto byte) ([]found, error) {
 			return len(all)
 		}
 		x := found{routeMessage: r}
-		if r.odd || (r.id == 0) != (f.inline || r.kind == unix.RTN_UNREACHABLE) {
+		x.odd = r.odd || (r.id == 0) != (f.inline || r.kind == unix.RTN_UNREACHABLE)
+		if x.odd || f.inline {
 			x.raw = slices.Clone(body)
 		}
 		all = append(all, x)
@@ -269,14 +270,14 @@ func (f *FIB) adoptRoute(r *found) {
 		f.image.strays = append(f.image.strays, stray{dst: r.dst, group: e.have})
 		e.setHave(g)
 	default:
-		f.image.strays = append(f.image.strays, stray{dst: r.dst, group: g})
+		f.image.strays = append(f.image.strays, stray{dst: r.dst, group: g, raw: r.raw})
 	}
 }
 
 // groupOf finds what a route of ours leads to; nil where it is in a form that we do not ask for.
 func (f *FIB) groupOf(r *found) *group {
 	switch {
-	case r.raw != nil && r.id == 0:
+	case r.odd && r.id == 0:
 		return nil
 	case r.kind == unix.RTN_UNREACHABLE:
 		return f.plain(f.sets.unreachable())
@@ -286,7 +287,7 @@ func (f *FIB) groupOf(r *found) *group {
 		return f.writtenOut(r)
 	}
 	g := f.image.groups[r.id]
-	if g == nil || r.raw != nil {
+	if g == nil || r.odd {
 		return nil
 	}
 	f.bind(g, r.src)

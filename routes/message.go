@@ -40,11 +40,15 @@ func addRoute(w *writer, flags uint16, dst netip.Prefix, g *group) {
 	w.end()
 }
 
-// deleteRoute takes away exactly this route of ours.
+// deleteRoute takes away this route of ours. Next hops that are written out are named to IPv6 only,
+// where foreign ones may have joined them; IPv4 compares them in order, which we do not know of
+// routes that we have adopted, and takes the first with our marks.
 func deleteRoute(w *writer, dst netip.Prefix, g *group) {
 	kind, _ := routeKind(g)
 	routeHead(w, unix.RTM_DELROUTE, 0, dst, kind, unix.RT_SCOPE_NOWHERE)
-	routeTarget(w, dst, g)
+	if g.id != 0 || dst.Addr().Is6() {
+		routeTarget(w, dst, g)
+	}
 	w.end()
 }
 

@@ -134,6 +134,9 @@ func (s *sets) intern(unreachable bool, src netip.Addr) *set {
 		}
 		merged = append(merged, m)
 	}
+	if len(merged) == 1 {
+		merged[0].weight = 1 // a share of all is all
+	}
 	s.members = merged
 	s.key = s.key[:0]
 	if unreachable {

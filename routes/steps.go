@@ -51,8 +51,8 @@ func (t *turn) add() error {
 }
 
 // addWrittenOut does the same without groups. IPv6 would join an appended route with a foreign one of
-// the same metric to one route of two next hops. So a new route must be the only one, and a changed
-// one is replaced, but only while no foreign route is known beside it.
+// the same metric to one route of two next hops. So a route goes in and is replaced only where no
+// foreign one is known, and a new one must be the only one.
 func (t *turn) addWrittenOut() error {
 	var adds []addition
 	for _, e := range t.work {
@@ -60,7 +60,7 @@ func (t *turn) addWrittenOut() error {
 		case e.right():
 		case e.want == nil:
 			t.take(e, nil)
-		case e.have != nil && t.f.image.alien[e.dst]:
+		case t.f.image.alien[e.dst]:
 			t.errs = append(t.errs, &RouteError{e.dst, errForeign})
 		default:
 			adds = append(adds, addition{e, t.f.plain(e.want)})
