@@ -14,7 +14,7 @@
 // the whole desired state. Learned routes change often and in bulk: they are resolved and handed to
 // routes as they come (learned.go), at a cost proportional to the change.
 //
-// One goroutine, the loop, owns the state. Everything else reads the Report that it publishes.
+// One goroutine, the loop, owns the state; who wants to read it is let in between two turns (view.go).
 // Signals carry no data: whoever is signalled reads the state again.
 //
 // Start and stop are the two lists in run.go, to be read from top to bottom.

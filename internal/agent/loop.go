@@ -35,10 +35,9 @@ type loop struct {
 	// pruned: what an earlier run left in the kernel and nobody confirmed is gone.
 	pruned bool
 	// failed is what the last turn could not do.
-	failed    error
-	conflist  bool
-	backoff   time.Duration
-	published time.Time
+	failed   error
+	conflist bool
+	backoff  time.Duration
 }
 
 // run turns the loop until told ends, or the operator wants this node to leave: then it returns where
@@ -66,7 +65,6 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 		} else {
 			a.loop.backoff = 0
 		}
-		a.publish()
 		select {
 		case <-ending:
 			ending, last = nil, time.After(settleMost)
@@ -74,6 +72,8 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			return nil
 		case <-work.Done():
 			return nil
+		case look := <-a.views:
+			look(&a.loop)
 		case left := <-a.leave:
 			return left
 		case <-a.Source.Changed():

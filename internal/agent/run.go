@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,7 +49,7 @@ type Agent struct {
 	started time.Time
 	// restarted: this start adopted the routes of an earlier one.
 	restarted bool
-	report    atomic.Pointer[report]
+	views     chan func(*loop)
 	leave     chan chan<- error
 	loop      loop
 }
@@ -97,7 +96,7 @@ func Run(ctx context.Context, o Options) error {
 // second: own subnet and its unreachable route, nftables table, CNI server and conflist, paths and
 // policies, neighbours.
 func start(ctx context.Context, o Options) (*Agent, error) {
-	a := &Agent{Options: o, started: time.Now(), leave: make(chan chan<- error)}
+	a := &Agent{Options: o, started: time.Now(), leave: make(chan chan<- error), views: make(chan func(*loop))}
 	var err error
 	// Validate: what could never work is refused before anything is touched.
 	if err = o.Source.Snapshot().Fatal(o.NodeName); err != nil {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -54,93 +53,10 @@ func listenUnix(path string) (net.Listener, error) {
 	return ln, nil
 }
 
-// operator serves agentpb from the last report and, where that would be stale, from the owners.
+// operator serves agentpb.
 type operator struct {
 	agentpb.UnimplementedAgentServer
 	agent *Agent
-}
-
-// established is the state of a session that carries routes (RFC 4271 section 8.2.2).
-const established = "Established"
-
-var errStarting = errors.New("the agent is still starting")
-
-// Status tells the node at a glance, and whether it is ready: enough sessions established, own
-// subnets in the kernel and advertised, and nothing left undone.
-func (o *operator) Status(ctx context.Context, _ *agentpb.StatusRequest) (*agentpb.StatusResponse, error) {
-	r := o.agent.report.Load()
-	if r == nil {
-		return nil, errStarting
-	}
-	d := &r.desired
-	out := &agentpb.StatusResponse{
-		Node: o.agent.NodeName, Role: d.Role, Version: o.agent.Version, As: d.AS, RouterId: d.RouterID.String(),
-		Started: o.agent.started.Format(time.RFC3339), Restarted: o.agent.restarted,
-		Pods: uint32(len(o.agent.pods.Attachments())),
-	}
-	for _, a := range d.Addresses {
-		out.Addresses = append(out.Addresses, a.String())
-	}
-	for _, b := range d.Blocks {
-		out.Blocks = append(out.Blocks, b.String())
-	}
-	for _, p := range r.problems() {
-		out.Problems = append(out.Problems, &agentpb.Problem{
-			Source: p.Source, Object: p.Object, Field: p.Field, Message: p.Message, Mend: p.Mend,
-		})
-	}
-	installed, err := o.agent.fib.Installed(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the kernel's routes: %w", err)
-	}
-	for _, i := range installed {
-		if !i.Pod {
-			out.RoutesInstalled++
-		}
-	}
-	peers, err := o.agent.speaker.Peers(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the sessions: %w", err)
-	}
-	out.SessionsConfigured = uint32(len(d.BGP.Peers))
-	telling := 0
-	for _, p := range peers {
-		if p.State != established {
-			continue
-		}
-		out.SessionsEstablished++
-		told := 0
-		for _, n := range p.Advertised {
-			told += n
-		}
-		if told > 0 || len(d.BGP.Paths) == 0 {
-			telling++
-		}
-	}
-	out.Reason = notReady(r, int(out.GetSessionsEstablished()), telling)
-	out.Ready = out.GetReason() == ""
-	return out, nil
-}
-
-// notReady says why the readiness policy does not hold; empty when it does.
-func notReady(r *report, up, telling int) string {
-	d := &r.desired
-	switch {
-	case len(d.BGP.Peers) == 0 && d.MinSessions > 0:
-		return "no BGP peer is configured for this node"
-	case up < d.MinSessions:
-		return fmt.Sprintf("%d of %d sessions are established, %d are needed", up, len(d.BGP.Peers), d.MinSessions)
-	case telling < d.MinSessions:
-		return fmt.Sprintf("%d of %d peers have been told this node's routes, %d are needed", telling, len(d.BGP.Peers), d.MinSessions)
-	case d.Role == roleNode && d.CNI.NotReady != nil:
-		return d.CNI.NotReady.Error()
-	}
-	for _, b := range d.Blocks {
-		if err := r.unresolved[b]; err != nil {
-			return fmt.Sprintf("block %v is not advertised: %v", b, err)
-		}
-	}
-	return ""
 }
 
 // Peers tells of every session.
@@ -210,24 +126,18 @@ func (o *operator) Leave(ctx context.Context, _ *agentpb.LeaveRequest) (*agentpb
 
 // Routes streams routes in the order of their prefixes.
 func (o *operator) Routes(req *agentpb.RoutesRequest, out grpc.ServerStreamingServer[agentpb.Route]) error {
-	r := o.agent.report.Load()
-	if r == nil {
-		return errStarting
-	}
-	var all []*agentpb.Route
-	var err error
+	list := o.installed
 	switch req.GetKind() {
 	case agentpb.RoutesRequest_LEARNED:
-		all = r.learnedRoutes()
+		list = o.learned
 	case agentpb.RoutesRequest_ADVERTISED:
-		all, err = o.advertised(out.Context())
-	default:
-		all, err = o.installed(out.Context(), r)
+		list = o.advertised
 	}
+	all, err := list(out.Context())
 	if err != nil {
 		return err
 	}
-	for route := range slices.Values(all) {
+	for _, route := range all {
 		if err := out.Send(route); err != nil {
 			return fmt.Errorf("send routes: %w", err)
 		}

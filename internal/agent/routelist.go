@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/podroute/podroute/bgp"
 	"github.com/podroute/podroute/internal/agent/agentpb"
 )
 
@@ -18,10 +19,18 @@ const (
 )
 
 // installed are our routes as the kernel has them.
-func (o *operator) installed(ctx context.Context, r *report) ([]*agentpb.Route, error) {
+func (o *operator) installed(ctx context.Context) ([]*agentpb.Route, error) {
 	routes, err := o.agent.fib.Installed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's routes: %w", err)
+	}
+	links, err := o.agent.fib.Links(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the host's links: %w", err)
+	}
+	names := make(map[int]string, len(links))
+	for _, l := range links {
+		names[l.Index] = l.Name
 	}
 	out := make([]*agentpb.Route, 0, len(routes))
 	for _, i := range routes {
@@ -36,7 +45,7 @@ func (o *operator) installed(ctx context.Context, r *report) ([]*agentpb.Route, 
 			v.Source = i.Src.String()
 		}
 		for _, h := range i.NextHops {
-			n := &agentpb.NextHop{Link: r.links[h.Link], Weight: uint32(max(h.Weight, 1))}
+			n := &agentpb.NextHop{Link: names[h.Link], Weight: uint32(max(h.Weight, 1))}
 			if h.Addr.IsValid() {
 				n.Address = h.Addr.String()
 			}
@@ -47,20 +56,25 @@ func (o *operator) installed(ctx context.Context, r *report) ([]*agentpb.Route, 
 	return out, nil
 }
 
-// learnedRoutes are the best routes of BGP, with the reason where one is not installed.
-func (r *report) learnedRoutes() []*agentpb.Route {
-	out := make([]*agentpb.Route, 0, len(r.learned))
-	for _, p := range slices.SortedFunc(maps.Keys(r.learned), comparePrefixes) {
+// learned are the best routes of BGP, with the reason where one is not installed.
+func (o *operator) learned(ctx context.Context) ([]*agentpb.Route, error) {
+	var best map[netip.Prefix][]bgp.Via
+	var why map[netip.Prefix]error
+	if err := o.agent.view(ctx, func(l *loop) { best, why = maps.Clone(l.learned), maps.Clone(l.unresolved) }); err != nil {
+		return nil, err
+	}
+	out := make([]*agentpb.Route, 0, len(best))
+	for _, p := range slices.SortedFunc(maps.Keys(best), comparePrefixes) {
 		v := &agentpb.Route{Prefix: p.String()}
-		for _, via := range r.learned[p] {
+		for _, via := range best[p] {
 			v.NextHops = append(v.NextHops, &agentpb.NextHop{Address: via.Addr.String(), Peer: via.Peer})
 		}
-		if err := r.unresolved[p]; err != nil {
+		if err := why[p]; err != nil {
 			v.Problem = err.Error()
 		}
 		out = append(out, v)
 	}
-	return out
+	return out, nil
 }
 
 // advertised are the routes sent to each peer.
