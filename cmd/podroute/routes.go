@@ -32,7 +32,13 @@ func newRoutes() *cobra.Command {
 	c.Flags().BoolVar(&learned, "learned", false, "what peers have told, and why a route is not installed")
 	c.Flags().BoolVar(&installed, "installed", false, "podroute's routes in the kernel (the default)")
 	c.Flags().BoolVar(&advertised, "advertised", false, "what this node tells its peers")
-	c.MarkFlagsMutuallyExclusive("learned", "installed", "advertised")
+	check := c.PreRunE
+	c.PreRunE = func(c *cobra.Command, args []string) error {
+		if learned && installed || learned && advertised || installed && advertised {
+			return usageError{errors.New("--learned, --installed and --advertised exclude one another: choose one")}
+		}
+		return check(c, args)
+	}
 	return c
 }
 
