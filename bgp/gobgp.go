@@ -20,6 +20,8 @@ const (
 	connectRetry = 3
 	// idleAfterReset, in seconds, is how long gobgp rests after an administrative reset; its own is 30.
 	idleAfterReset = 1
+	// anyOwnAS turns gobgp's own check for loops off; see loopRules.
+	anyOwnAS = 255
 )
 
 func (f Family) gobgp() gobgp.Family {
@@ -68,7 +70,7 @@ func peerOf(c Config, p Peer, restarting bool) *api.Peer {
 			PeerAsn:         p.AS,
 			LocalAsn:        p.LocalAS,
 			AuthPassword:    p.Password,
-			AllowOwnAsn:     uint32(p.AllowOwnAS),
+			AllowOwnAsn:     anyOwnAS,
 			ReplacePeerAsn:  p.OverrideAS,
 		},
 		Timers: &api.Timers{Config: &api.TimersConfig{
@@ -116,7 +118,7 @@ func peerOf(c Config, p Peer, restarting bool) *api.Peer {
 // section 4.2, RFC 5492) and what the TCP connection is made of.
 func sessionKey(c Config, p Peer) string {
 	return fmt.Sprint(p.Address, p.AS, p.localAS(c), p.Port, p.Local, p.Passive, p.MultihopTTL, p.TTLSecurity, p.Hold,
-		p.Keepalive, p.Families, p.GracefulRestart, p.RestartTime, p.AllowOwnAS, p.OverrideAS, p.ReflectorClient,
+		p.Keepalive, p.Families, p.GracefulRestart, p.RestartTime, p.OverrideAS, p.ReflectorClient,
 		p.ReflectorClient && c.ClusterID.IsValid(), c.ClusterID) + "\x00" + p.Password
 }
 
@@ -198,6 +200,11 @@ func (r rule) statement(name string) (*api.Statement, []*api.DefinedSet) {
 		set := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_COMMUNITY, Name: name + "-community", List: []string{r.Carrying}}
 		sets = append(sets, set)
 		cond.CommunitySet = &api.MatchSet{Name: set.Name, Type: api.MatchSet_TYPE_ANY}
+	}
+	if r.Path != nil {
+		set := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_AS_PATH, Name: name + "-path", List: r.Path}
+		sets = append(sets, set)
+		cond.AsPathSet = &api.MatchSet{Name: set.Name, Type: api.MatchSet_TYPE_ANY}
 	}
 	act := r.Set.actions()
 	act.RouteAction = map[verdict]api.RouteAction{

@@ -44,8 +44,9 @@ type rule struct {
 	Peers    []netip.Addr // neighbours, without zones; nil means all
 	Family   Family       // 0 means both
 	Prefixes []PrefixRange
-	Except   bool   // all prefixes of Family but Prefixes
-	Carrying string // a community that the route must carry
+	Except   bool     // all prefixes of Family but Prefixes
+	Carrying string   // a community that the route must carry
+	Path     []string // the AS path matches one of these, in gobgp's regular expressions
 	Set      attributes
 	Verdict  verdict
 }
@@ -118,6 +119,7 @@ func (p Peer) key() []netip.Addr { return []netip.Addr{p.Address.WithZone("")} }
 func importRules(c Config) []rule {
 	rules := []rule{{From: fromUs, Verdict: accept}}
 	rules = ranged(rules, rule{Verdict: reject}, inside(c.NeverEver))
+	rules = append(rules, loopRules(c)...)
 	for _, p := range c.Peers {
 		rules = ranged(rules, rule{Peers: p.key(), Verdict: reject}, p.Import.Reject)
 	}
@@ -140,6 +142,37 @@ func importRules(c Config) []rule {
 	rules = ranged(rules, rule{Verdict: accept}, c.Import)
 	for _, p := range c.Peers {
 		rules = ranged(rules, rule{Peers: p.key(), Verdict: accept}, p.Import.Accept)
+	}
+	return rules
+}
+
+// loopRules keep out AS paths with our own AS in them, more often than the peer may (RFC 4271 section 9.1.2),
+// with AS 0 (RFC 7607) or with an AS_SET (RFC 9774), which gobgp shows as AS 0. gobgp has a check for loops of
+// its own, which is turned off: it drops the UPDATE without taking the route away that the UPDATE replaces.
+func loopRules(c Config) []rule {
+	rules := []rule{{Path: []string{"_0_"}, Verdict: reject}}
+	index := map[string]int{}
+	for _, p := range c.Peers {
+		var path []string
+		for _, as := range []uint32{c.AS, p.LocalAS} {
+			switch {
+			case as == 0:
+			case p.AllowOwnAS == 0:
+				path = append(path, fmt.Sprintf("_%d_", as))
+			default: // \b, because _ takes the separator with it, and the next match finds none
+				path = append(path, fmt.Sprintf(`(\b%d\b.*){%d}`, as, p.AllowOwnAS+1))
+			}
+		}
+		key := fmt.Sprint(path)
+		if _, ok := index[key]; !ok {
+			index[key] = len(rules)
+			rules = append(rules, rule{Path: path, Verdict: reject})
+		}
+		i := index[key]
+		rules[i].Peers = append(rules[i].Peers, p.key()...)
+	}
+	if len(rules) == 2 { // the same for all: one rule that need not look at the neighbour
+		return []rule{{Path: append(rules[0].Path, rules[1].Path...), Verdict: reject}}
 	}
 	return rules
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -117,7 +118,7 @@ func (c *child) do(ctx context.Context, r request, a *answer) (err error) {
 		defer c.mu.Unlock()
 		a.Synced, a.Count = c.synced, len(c.routes)
 		if r.Op == "routes" {
-			a.Routes = c.routes
+			a.Routes = maps.Clone(c.routes)
 		}
 		a.RSS = rss()
 	case "peers":

@@ -27,6 +27,9 @@ func (r rule) String() string {
 	if r.Carrying != "" {
 		fmt.Fprintf(&b, " carrying %s", r.Carrying)
 	}
+	if r.Path != nil {
+		fmt.Fprintf(&b, " AS path %v", r.Path)
+	}
 	if s := r.Set.String(); s != "" {
 		b.WriteString(" set" + s)
 	}

@@ -107,6 +107,8 @@ func (p Peer) check() error {
 		return fmt.Errorf("hold time %v: use 3s to 65535s (RFC 4271 section 4.2)", p.Hold)
 	case p.RestartTime < time.Second || p.RestartTime > 4095*time.Second:
 		return fmt.Errorf("restart time %v: use 1s to 4095s (RFC 4724 section 3)", p.RestartTime)
+	case p.AllowOwnAS < 0 || p.AllowOwnAS > 10:
+		return fmt.Errorf("allowOwnAS %d: use 0 to 10", p.AllowOwnAS)
 	case p.Port < 1 || p.Port > 65535:
 		return fmt.Errorf("port %d: use 1 to 65535", p.Port)
 	}
