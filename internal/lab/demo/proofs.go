@@ -134,20 +134,21 @@ func (f *fleet) listen(ctx context.Context, do func() error) (seen probe.Capture
 }
 
 // proveCluster asks every flow inside the cluster while listening on the wire.
-func (f *fleet) proveCluster(ctx context.Context, r *Report) error {
+func (f *fleet) proveCluster(ctx context.Context, r *Report) (string, error) {
 	flows := f.flows()
 	seen, err := f.listen(ctx, func() error { return f.ask(ctx, flows) })
 	if err != nil {
-		return err
+		return "", err
 	}
-	f.judgeFlows(r, flows)
+	judgeFlows(r, flows)
 	judgeWire(r, flows, seen)
-	return nil
+	return fmt.Sprintf("%d flows among pods and nodes, %d NATed; on the wire %d packets, %d encapsulated",
+		len(flows), r.Natted, seen.Frames, r.Encapsulated), nil
 }
 
 // judgeFlows counts answers: all must have come, and every server must have seen the client's own
 // address.
-func (f *fleet) judgeFlows(r *Report, flows []*flow) {
+func judgeFlows(r *Report, flows []*flow) {
 	type count struct{ all, reached, natted int }
 	counts := map[string]*count{}
 	pairs := map[string]int{} // families that reached, by pair of pods
@@ -232,31 +233,31 @@ func judgeWire(r *Report, flows []*flow, seen probe.Capture) {
 			r.fail("%v to %v over %s: not seen on any link", x.from, x.to, familyName(x.is4))
 		}
 	}
-	r.prove(r.Encapsulated == 0 && plain > 0 && len(flowsSeen) == between, "on the wire between nodes: the flow's own addresses outermost",
+	r.prove(r.Encapsulated == 0 && plain > 0 && len(flowsSeen) == between, "between nodes, on the wire: own addresses outermost",
 		"%d of %d flows seen in %d packets, %d encapsulated", len(flowsSeen), between, plain, r.Encapsulated)
 }
 
 const protocolTCP = 6
 
 // proveOutside asks from the outside client into pods, and from pods out to it.
-func (f *fleet) proveOutside(ctx context.Context, r *Report) error {
+func (f *fleet) proveOutside(ctx context.Context, r *Report) (string, error) {
 	client, err := f.clientEnd(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var in, out []*flow
 	for _, p := range f.pods {
 		in = append(in, newFlows("client-pod", client, p.end())...)
 		out = append(out, newFlows("pod-client", p.end(), client)...)
 	}
-	if err := f.ask(ctx, append(slices.Clone(in), out...)); err != nil {
-		return err
+	if err := f.ask(ctx, slices.Concat(in, out)); err != nil {
+		return "", err
 	}
 	reached := count(r, in, func(x *flow) netip.Addr { return ofFamily(client.addresses, x.is4) })
-	r.prove(reached == len(in), "outside client → pod, each sees the client's address", "%d of %d", reached, len(in))
+	r.prove(reached == len(in), "outside client → pod, which sees the client's address", "%d of %d answered", reached, len(in))
 	left := count(r, out, func(x *flow) netip.Addr { return ofFamily(f.facts[x.from.node].addresses, x.is4) })
-	r.prove(left == len(out), "pod → outside, leaves with its node's address", "%d of %d", left, len(out))
-	return nil
+	r.prove(left == len(out), "pod → outside, which sees the node's address", "%d of %d answered", left, len(out))
+	return fmt.Sprintf("%d flows from the outside client to pods, %d back", len(in), len(out)), nil
 }
 
 // count counts the flows that were answered and whose server saw the address that it should.

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Runs bgpd, and zebra once: a bgpd that is started again finds the zebra, and the routes, of before.
+# Runs zebra and bgpd as one group of processes, so that they are killed together. A zebra that is
+# started again keeps (-K, seconds) the routes that it finds in the kernel until bgpd confirms them.
 set -eu
 mkdir -p /run/frr /var/log/frr /var/tmp/frr
 chown frr:frr /run/frr /var/log/frr /var/tmp/frr
-if ! [ -s /run/frr/zebra.pid ] || ! kill -0 "$(cat /run/frr/zebra.pid)" 2>/dev/null; then
-	/usr/lib/frr/zebra -d -K 60 -f /etc/frr/frr.conf
-fi
+rm -f /run/frr/zserv.api
+/usr/lib/frr/zebra -K 60 -f /dev/null &
+until [ -S /run/frr/zserv.api ]; do sleep 0.05; done
 exec /usr/lib/frr/bgpd -f /etc/frr/frr.conf
