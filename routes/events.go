@@ -81,7 +81,8 @@ func (f *FIB) linkEvent(h header, body []byte) bool {
 	if !ok {
 		return false
 	}
-	if f.image.links[l.Index] > 0 {
+	pod := podLink(l.Name)
+	if f.image.links[l.Index] > 0 || f.inline && !pod {
 		f.check = true // carrier may have come and gone unseen between two events
 	}
 	if l.Loopback {
@@ -90,20 +91,24 @@ func (f *FIB) linkEvent(h header, body []byte) bool {
 	was, known := f.seen.links[l.Index]
 	if h.typ == unix.RTM_DELLINK {
 		delete(f.seen.links, l.Index)
-		return !f.isPod(l.Name)
+		return !pod
 	}
 	is := linkState{l.Name, l.Up, l.MTU}
 	f.seen.links[l.Index] = is
 	f.again = f.again || is.up && !was.up
-	return !f.isPod(l.Name) && (!known || was != is)
+	return !pod && (!known || was != is)
 }
 
-func (f *FIB) isPod(name string) bool { return f.podLinks != "" && strings.HasPrefix(name, f.podLinks) }
+// podLink reports whether this is what package cni names a pod's link: it is of no interest here.
+func podLink(name string) bool {
+	digits, ok := strings.CutPrefix(name, "pr")
+	return ok && len(digits) == 12 && strings.Trim(digits, "0123456789abcdef") == ""
+}
 
 // addrEvent takes in a change of an address and reports whether it is news.
 func (f *FIB) addrEvent(h header, body []byte) bool {
 	a, ok := parseAddr(body)
-	if !ok || f.isPod(f.seen.links[a.link].name) {
+	if !ok || podLink(f.seen.links[a.link].name) {
 		return false
 	}
 	if h.typ == unix.RTM_NEWADDR {
@@ -116,6 +121,7 @@ func (f *FIB) addrEvent(h header, body []byte) bool {
 		return true
 	}
 	f.seen.forget(a)
+	f.dirty = f.dirty || f.inline // such routes go with the last address of their link
 	for _, s := range f.sets.all {
 		if s.src == a.prefix.Addr() {
 			f.dirty = true // the kernel takes such routes away (IPv4) or their source (IPv6)
@@ -139,7 +145,7 @@ func (f *FIB) routeEvent(h header, body []byte) bool {
 		if r.metric == metric && (e != nil || f.inline) {
 			f.dirty = true
 		}
-		return true
+		return !podLink(f.seen.links[r.link].name)
 	case h.typ == unix.RTM_NEWROUTE:
 		f.dirty = true // someone else uses our marks
 		return true

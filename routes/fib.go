@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,20 +16,15 @@ import (
 type Options struct {
 	Log *slog.Logger
 
-	// PodLinks is what the names of pod links start with; changes to such links are not signalled.
-	// Empty: all links count.
-	PodLinks string
-
 	writtenOut bool // tests: as if the kernel had no nexthop objects
 }
 
 // FIB owns our routes in the kernel. Its methods may be called from any goroutine.
 type FIB struct {
-	log      *slog.Logger
-	podLinks string
-	inline   bool // no nexthop objects: next hops are written out in each route
-	monitor  *monitor
-	changed  chan struct{}
+	log     *slog.Logger
+	inline  bool // no nexthop objects: next hops are written out in each route
+	monitor *monitor
+	changed chan struct{}
 
 	mu    sync.Mutex
 	conn  *conn
@@ -53,7 +49,7 @@ type FIB struct {
 // changes. Close it after Run has returned.
 func New(o Options) (*FIB, error) {
 	f := &FIB{
-		log: o.Log, podLinks: o.PodLinks, inline: o.writtenOut, changed: make(chan struct{}, 1),
+		log: o.Log, inline: o.writtenOut, changed: make(chan struct{}, 1),
 		table: newTable(), sets: newSets(), image: newImage(0), keep: true, dirty: true, seen: newSurroundings(),
 	}
 	var err error
@@ -195,27 +191,36 @@ func (f *FIB) Remove(ctx context.Context) error {
 }
 
 // Run restores what others take from us, at once, and signals every change by others, until the
-// context is done.
+// context is done. Between two repairs it rests for as long as the first took twice over, so that a
+// fight with another program leaves the processor to others; the signals do not wait.
 func (f *FIB) Run(ctx context.Context) error {
-	return f.monitor.run(ctx, func() int {
+	var rest time.Time
+	return f.monitor.run(ctx, func() (int, time.Duration) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		n := f.drain()
+		if f.round == 0 || !f.dirty && !f.check && !f.again && len(f.lost) == 0 {
+			return n, 0
+		}
+		start := time.Now()
+		if start.Before(rest) {
+			return n, rest.Sub(start)
+		}
 		f.repair(ctx)
-		return n
+		took := time.Since(start)
+		rest = start.Add(took + min(2*took, time.Second))
+		return n, 0
 	})
 }
 
 // repair brings back what is desired where events say that it is not there any more, or that it may
 // be possible now.
 func (f *FIB) repair(ctx context.Context) {
-	if f.round == 0 || !f.dirty && !f.check && !f.again && len(f.lost) == 0 {
-		return
-	}
 	work, full := f.missing, f.again
 	if full {
 		work = f.unfinished
 	}
+	before := f.conn.sent
 	errs, err := f.converge(ctx, work, full)
 	switch {
 	case ctx.Err() != nil:
@@ -223,6 +228,8 @@ func (f *FIB) repair(ctx context.Context) {
 		f.log.Error("our routes could not be restored", "err", err)
 	case len(errs) > 0:
 		f.log.Info("some of our routes could not be restored", "err", join(errs)) // the next Set returns them
+	case f.conn.sent > before:
+		f.log.Info("restored routes that others have changed", "messages", f.conn.sent-before)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -157,10 +156,9 @@ func uplinks(family string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the links of the host: %w", err)
 	}
-	pod := regexp.MustCompile(`^pr[0-9a-f]{12}$`)
 	var links []string
 	for _, e := range entries {
-		if n := e.Name(); n != "all" && n != "default" && n != "lo" && !pod.MatchString(n) {
+		if n := e.Name(); n != "all" && n != "default" && n != "lo" && !podLink(n) {
 			links = append(links, n)
 		}
 	}

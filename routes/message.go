@@ -159,6 +159,7 @@ type routeMessage struct {
 	kind     byte
 	metric   uint32
 	id       uint32 // of its nexthop object or group
+	link     int    // where the message names one; 0 where it names several
 	src      netip.Addr
 	hops     []NextHop // written out, or as the kernel resolved the object
 	odd      bool      // has what we never ask for
@@ -180,7 +181,7 @@ func parseRoute(body []byte, withHops bool) (routeMessage, bool) {
 	if family == unix.AF_INET6 {
 		addr = netip.IPv6Unspecified()
 	}
-	var one NextHop
+	var router netip.Addr
 	for typ, val := range attrs(body[unix.SizeofRtMsg:]) {
 		switch typ {
 		case unix.RTA_DST:
@@ -194,9 +195,9 @@ func parseRoute(body []byte, withHops bool) (routeMessage, bool) {
 		case unix.RTA_PREFSRC:
 			r.src = address(val)
 		case unix.RTA_OIF:
-			one.Link = int(u32(val))
+			r.link = int(u32(val))
 		case unix.RTA_GATEWAY, unix.RTA_VIA:
-			one.Addr = gateway(typ, val)
+			router = gateway(typ, val)
 		case unix.RTA_MULTIPATH:
 			if withHops {
 				r.hops = multipath(val)
@@ -205,9 +206,8 @@ func parseRoute(body []byte, withHops bool) (routeMessage, bool) {
 			r.odd = true
 		}
 	}
-	if withHops && r.hops == nil && one.Link != 0 && r.kind == unix.RTN_UNICAST {
-		one.Weight = 1
-		r.hops = []NextHop{one}
+	if withHops && r.hops == nil && r.link != 0 && r.kind == unix.RTN_UNICAST {
+		r.hops = []NextHop{{Addr: router, Link: r.link, Weight: 1}}
 	}
 	r.dst = netip.PrefixFrom(addr, bits)
 	known := family == unix.AF_INET || family == unix.AF_INET6

@@ -99,32 +99,35 @@ func swapped(v uint16) uint32 {
 
 func (m *monitor) close() error { return m.file.Close() }
 
-// run calls handle, which drains the socket and returns how many datagrams it took, whenever there is
-// something to read. After one that took long it pauses, in proportion: one that fights for a route
-// with another program leaves the processor to others.
-func (m *monitor) run(ctx context.Context, handle func() int) error {
+// run calls handle whenever there is something to read, until the context is done. handle drains the
+// socket; it returns how many datagrams it took, and after what time it wants to be called again even
+// if nothing comes (0: not at all).
+func (m *monitor) run(ctx context.Context, handle func() (n int, again time.Duration)) error {
 	stop := context.AfterFunc(ctx, func() { _ = m.file.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	var again time.Duration
 	for {
-		var took time.Duration
-		err := m.raw.Read(func(uintptr) bool {
-			start := time.Now()
-			n := handle()
-			took = time.Since(start)
-			return n > 0
-		})
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the deadline was ours
+		var deadline time.Time
+		if again > 0 {
+			deadline = time.Now().Add(again)
 		}
-		if err != nil {
+		err := m.file.SetReadDeadline(deadline)
+		if ctx.Err() != nil { // looked at after setting: the deadline of AfterFunc may be gone
+			return nil
+		}
+		if err == nil {
+			err = m.raw.Read(func(uintptr) bool {
+				n, a := handle()
+				rearm := a > 0 && again == 0
+				again = a
+				return n > 0 || rearm
+			})
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return fmt.Errorf("rtnetlink monitor: %w", err)
 		}
-		pause := time.NewTimer(min(2*took, time.Second))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return nil
-		case <-pause.C:
+		if err != nil {
+			again = 0
 		}
 	}
 }

@@ -193,20 +193,13 @@ func (p *property) addForeign(t *rapid.T) {
 		return
 	}
 	flags := rapid.SampledFrom([]uint16{unix.NLM_F_APPEND, unix.NLM_F_REPLACE, unix.NLM_F_EXCL}).Draw(t, "flags")
-	if d.Addr().Is6() && p.w.fib.inline {
-		flags = unix.NLM_F_EXCL // or it would be joined with ours
-	}
-	gateway := addr("10.0.0.99")
-	if d.Addr().Is6() {
-		gateway = addr("fd00:0::99")
-	}
 	ok := true
 	err := p.s.do(t.Context(), 1, func(w *writer, _ int) {
 		w.begin(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|flags)
-		w.raw(familyOf(d.Addr()), byte(d.Bits()), 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, 0, unix.RTN_UNICAST, 0, 0, 0, 0)
+		w.raw(familyOf(d.Addr()), byte(d.Bits()), 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_STATIC, unix.RT_SCOPE_LINK, unix.RTN_UNICAST, 0, 0, 0, 0)
 		w.addr(unix.RTA_DST, d.Addr())
 		w.u32(unix.RTA_PRIORITY, metric)
-		w.addr(unix.RTA_GATEWAY, gateway)
+		w.u32(unix.RTA_OIF, uint32(p.w.link["up0"])) // no gateway: IPv6 would join it with a forged route to one
 		w.end()
 	}, func(int, error) { ok = false })
 	if err != nil {

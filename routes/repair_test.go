@@ -26,6 +26,18 @@ func (w *world) whole(t *testing.T, routes ...Route) {
 	})
 }
 
+// quiet waits until no signal has come for a while, and reports whether one came.
+func (w *world) quiet() (came bool) {
+	for {
+		select {
+		case <-w.fib.Changed():
+			came = true
+		case <-time.After(300 * time.Millisecond):
+			return came
+		}
+	}
+}
+
 // TestRepair breaks routes in every way that leaves their links alone; Run restores them.
 func TestRepair(t *testing.T) {
 	modes(t, func(t *testing.T, o Options) {
@@ -138,13 +150,13 @@ func TestRepairIsQuick(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- ear.run(ctx, func() int {
+		done <- ear.run(ctx, func() (int, time.Duration) {
 			n, _ := ear.drain(func(h header, body []byte) {
 				if m, ok := parseRoute(body, false); ok && m.dst == r.Dst && h.typ == unix.RTM_NEWROUTE {
 					back <- time.Now()
 				}
 			})
-			return n
+			return n, 0
 		})
 	}()
 	var took []time.Duration
@@ -299,22 +311,31 @@ func TestSource(t *testing.T) {
 	w.set(t, all...)
 }
 
-// TestPodLinks come and go without a signal where they are known by name.
+// TestPodLinks: pod links come and go without a message and without a signal.
 func TestPodLinks(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, 1, Options{PodLinks: "pr"})
-	w.run(t)
-	w.set(t, route("10.9.0.0/24", w.via(0, "10.0.0.2")))
-	sent := w.sent()
-	for i := range 3 {
-		w.Run(t, fmt.Sprintf("ip link add pr%012x type veth peer name c%d", i, i), fmt.Sprintf("ip link set pr%012x up", i),
-			fmt.Sprintf("ip addr add 169.254.1.%d/32 dev pr%012x", i+1, i),
-			fmt.Sprintf("ip route add 10.244.0.%d/32 dev pr%012x proto 179 metric 100", i, i))
-	}
-	w.Run(t, "ip link del c0", "ip link del c1", "ip link set c2 name up9")
-	if w.sent() != sent {
-		t.Error("messages for nothing")
-	}
+	modes(t, func(t *testing.T, o Options) {
+		w := newWorld(t, 1, o)
+		all := []Route{route("10.9.0.0/24", w.via(0, "10.0.0.2")), route("fd09::/64", w.via(0, "fd00:0::2"))}
+		w.run(t)
+		w.set(t, all...)
+		w.quiet() // the links' own IPv6 addresses have come
+		for i := range 3 {
+			w.Run(t, fmt.Sprintf("ip link add pr%012x type veth peer name c%d netns %s", i, i, w.far.Path()), fmt.Sprintf("ip link set pr%012x up", i))
+			w.far.Run(t, fmt.Sprintf("ip link set c%d up", i))
+			w.Run(t, fmt.Sprintf("ip addr add 169.254.1.%d/32 dev pr%012x", i+1, i), fmt.Sprintf("ip addr add fd11::%d/64 dev pr%012x", i+1, i),
+				fmt.Sprintf("ip route add 10.244.0.%d/32 dev pr%012x proto 179 metric 100", i, i))
+		}
+		w.far.Run(t, "ip link set c0 down", "ip link del c1")
+		w.Run(t, "ip link set pr000000000002 down")
+		if n := w.set(t, all...); n != 0 {
+			t.Errorf("%d messages for nothing", n)
+		}
+		if w.quiet() {
+			t.Error("a signal for nothing")
+		}
+		w.Run(t, "ip link set up0 mtu 1400")
+		w.signalled(t)
+	})
 }
 
 // TestOverflow lets the monitor miss events.

@@ -49,6 +49,11 @@ func (s *set) used() bool {
 	return s.wanted > 0 || slices.ContainsFunc(s.groups, func(g *group) bool { return g.id != 0 || g.refs > 0 })
 }
 
+// four reports whether there is an IPv4 next hop in the set.
+func (s *set) four() bool {
+	return slices.ContainsFunc(s.members, func(m member) bool { return m.family == unix.AF_INET })
+}
+
 // leave takes a group off the set.
 func (s *set) leave(g *group) {
 	s.groups = slices.DeleteFunc(s.groups, func(x *group) bool { return x == g })

@@ -22,6 +22,7 @@ type movement struct {
 	moving  int  // of those, routes that get another set
 	to      *set // which, if it is the same for all
 	mixed   bool // it is not
+	six     bool // an IPv6 route goes: while it is there the group cannot have IPv4 next hops
 	removed int  // routes to take away one by one, unless the group takes them along
 }
 
@@ -62,7 +63,12 @@ func (t *turn) run() error {
 }
 
 // place decides which groups become another set where they are, so that their routes need no message.
+//
+// After a surprise no group does: whatever is in the way then, single routes can be moved.
 func (t *turn) place() map[*group]*set {
+	if !t.first {
+		return nil
+	}
 	var touched []*group
 	for _, e := range t.work {
 		g := e.have
@@ -75,6 +81,7 @@ func (t *turn) place() map[*group]*set {
 		}
 		m.leaving++
 		if e.want == nil {
+			m.six = m.six || e.dst.Addr().Is6()
 			continue
 		}
 		if m.moving++; m.moving == 1 {
@@ -83,17 +90,15 @@ func (t *turn) place() map[*group]*set {
 		m.mixed = m.mixed || m.to != e.want
 	}
 	placed := map[*group]*set{}
-	claimed := map[*set]*group{}
+	claimed := map[*set]bool{}
 	for _, g := range touched {
 		m := &g.move
-		if g.set == nil || m.moving == 0 || m.mixed || m.leaving < g.refs || m.to.unreachable || m.to.src != g.set.src {
+		if g.set == nil || m.moving == 0 || m.mixed || m.leaving < g.refs || m.six && m.to.four() || m.to.unreachable || m.to.src != g.set.src {
 			continue // the source is in the routes, not in the group
 		}
-		other := claimed[m.to]
-		switch {
-		case m.moving >= few, other == nil && len(m.to.groups) == 0:
+		if m.moving >= few || !claimed[m.to] && len(m.to.groups) == 0 {
 			placed[g] = m.to
-			claimed[m.to] = g
+			claimed[m.to] = true
 		}
 	}
 	for _, g := range touched {
@@ -207,7 +212,7 @@ func (t *turn) groups(placed map[*group]*set, groupless map[*set]bool, short []*
 	for i, c := range changes {
 		if err := refused[i]; err != nil {
 			t.failed[c.set] = fmt.Errorf("next hop group: %w", err)
-			t.f.check = t.f.check || t.first
+			t.f.dirty = t.f.dirty || t.first
 			continue
 		}
 		t.become(c.group, c.set, c.live)
