@@ -98,7 +98,7 @@ func (a *Agent) note(err error) error {
 
 // split takes a joined error apart.
 func split(err error) []error {
-	if j, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the join itself is asked for
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []error
 		for _, e := range j.Unwrap() {
 			out = append(out, split(e)...)

@@ -80,6 +80,8 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.reconcile(work)
 		case <-a.fib.Changed():
 			a.reconcile(work)
+		case <-a.table.Changed():
+			a.reconcile(work)
 		case <-retry.C:
 			a.reconcile(work)
 		case <-a.speaker.Changed():

@@ -74,7 +74,7 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel()
 	g, work := errgroup.WithContext(work)
 	for _, run := range []func(context.Context) error{
-		o.Source.Run, a.fib.Run, a.pods.Run, a.speaker.Run, a.serve,
+		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.serve,
 	} {
 		g.Go(func() error { return run(work) })
 	}
@@ -110,7 +110,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 		o.Log.Warn("not all host settings could be made; podroute doctor names them", "err", err)
 	}
 	// Adopt kernel state: routes, then pods.
-	if a.fib, err = routes.New(routes.Options{Log: o.Log.With("part", "routes")}); err != nil {
+	if a.fib, err = routes.New(routes.Options{Log: o.Log.With("part", "routes")}); err != nil { //nolint:contextcheck // it lives longer
 		return nil, fmt.Errorf("open the kernel's routes: %w", err)
 	}
 	if a.restarted, err = a.adopted(ctx); err != nil {

@@ -126,6 +126,15 @@ func TestUplink(t *testing.T) {
 		inKernel(t, a, p, 1)
 	}
 	reach(t, pods)
+
+	for i, n := range r.nodes {
+		if err := n.del(pods[i]); err != nil {
+			t.Error(err)
+		}
+		if s, err := n.status(); err != nil || s.Pods != 0 {
+			t.Errorf("pods of %s after DEL: %d, %v", n.name, s.Pods, err)
+		}
+	}
 }
 
 // pings tries each address once.
