@@ -116,7 +116,9 @@ func TestUplink(t *testing.T) {
 
 	host := a.podLink(t, "pod-a")
 	a.Run(t, "ip link set "+host+" down", "ip link set "+host+" up")
-	nstest.Within(t, time.Second, func() error { return pings(pods[1], pods[0].addrs) })
+	back := time.Now()
+	nstest.Within(t, 5*time.Second, func() error { return pings(pods[1], pods[0].addrs) })
+	t.Logf("the pod's link was whole again after %v, two pings included", time.Since(back))
 
 	r.tor.Run(t, "ip link set port1 down")
 	inKernel(t, a, outside[0], 0)
