@@ -251,6 +251,13 @@ func (t *table) settings(names map[netip.Addr]string, maxPaths int) {
 	}
 }
 
+// size is how many routes there are.
+func (t *table) size() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.routes)
+}
+
 // forget empties the table, for a speaker that starts anew.
 func (t *table) forget() {
 	t.mu.Lock()

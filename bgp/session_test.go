@@ -46,11 +46,11 @@ func TestBothFamiliesOverOneSession(t *testing.T) {
 		t.Errorf("next hop of our IPv6 prefix is %v", u.NextHop)
 	}
 	r.send(
-		rawbgp.Announce([]uint32{65001}, addr("10.0.0.1"), prefixList("10.130.1.0/24")),
+		rawbgp.Announce([]uint32{65001}, addr("10.0.0.1"), prefixList("10.130.1.0/24", "192.168.0.0/16")),
 		rawbgp.Announce([]uint32{65001}, addr("fd00::1"), prefixList("fd10:1::/64")))
 	p.learns("10.130.1.0/24 via 10.0.0.1", "fd10:1::/64 via fd00::1")
 	st := p.peer("tor")
-	if st.Received[IPv4] != 1 || st.Received[IPv6] != 1 || st.Advertised[IPv4] != 1 || st.Advertised[IPv6] != 1 ||
+	if st.Received[IPv4] != 2 || st.Accepted[IPv4] != 1 || st.Received[IPv6] != 1 || st.Accepted[IPv6] != 1 || st.Advertised[IPv4] != 1 || st.Advertised[IPv6] != 1 ||
 		st.HoldTime != 90*time.Second || !st.GracefulRestart || !slices.Equal(st.Families, []Family{IPv4, IPv6}) {
 		t.Errorf("peer state %+v", st)
 	}

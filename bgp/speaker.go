@@ -32,6 +32,7 @@ type Speaker struct {
 	table           *table
 	sessions        *sessions
 	diallers        *diallers
+	counter         counter
 
 	// mu orders everything that changes the speaker.
 	mu     sync.Mutex

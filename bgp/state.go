@@ -14,24 +14,29 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/server"
 )
 
-// Peers returns the state of every peer of the last Set that was valid, sorted by name.
+// Peers returns the state of every peer of the last Set that was valid, sorted by name. The counts of accepted
+// and advertised prefixes are up to ten seconds old where there are many.
 func (s *Speaker) Peers(ctx context.Context) ([]PeerState, error) {
-	srv, _ := s.running()
+	srv, now, rules := s.running()
 	if srv == nil {
 		return nil, nil
+	}
+	counted, err := s.counter.count(ctx, srv, now, rules, s.table.size())
+	if err != nil {
+		return nil, fmt.Errorf("count BGP routes: %w", err)
 	}
 	states := s.sessions.states()
 	byAddr := map[netip.Addr]*PeerState{}
 	for i := range states {
 		byAddr[states[i].Address] = &states[i]
 	}
-	err := srv.ListPeer(ctx, &api.ListPeerRequest{EnableAdvertised: true}, func(p *api.Peer) {
+	err = srv.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
 		addr, err := netip.ParseAddr(p.GetState().GetNeighborAddress())
 		if err != nil {
 			return
 		}
 		if st := byAddr[addr]; st != nil {
-			st.count(p)
+			st.count(p, counted[addr])
 		}
 	})
 	if err != nil {
@@ -42,13 +47,13 @@ func (s *Speaker) Peers(ctx context.Context) ([]PeerState, error) {
 }
 
 // running is the gobgp that runs, and what it runs.
-func (s *Speaker) running() (*server.BgpServer, Config) {
+func (s *Speaker) running() (*server.BgpServer, Config, policy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, Config{}
+		return nil, Config{}, policy{}
 	}
-	return s.srv, s.now
+	return s.srv, s.now, s.rules
 }
 
 // states is what events have told of the sessions.
@@ -89,26 +94,25 @@ func stateName(s gobgp.FSMState) string {
 	return "Idle"
 }
 
-// count adds what gobgp counts.
-func (st *PeerState) count(p *api.Peer) {
+// count adds what gobgp has counted and negotiated.
+func (st *PeerState) count(p *api.Peer, c counts) {
 	if st.State != "Established" {
 		return
 	}
 	st.HoldTime = time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second
 	for _, af := range p.GetAfiSafis() {
-		x := af.GetState()
-		fam, ok := familyFrom(apiutil.ToFamily(x.GetFamily()))
-		if !ok {
+		fam, ok := familyFrom(apiutil.ToFamily(af.GetState().GetFamily()))
+		if !ok || !slices.Contains(st.Families, fam) {
 			continue
 		}
-		st.Received[fam] = int(x.GetReceived())
-		st.Advertised[fam] = int(x.GetAdvertised())
+		st.Received[fam] = int(af.GetState().GetReceived())
+		st.Accepted[fam], st.Advertised[fam] = c.accepted[fam], c.advertised[fam]
 	}
 }
 
 // Advertised returns what the neighbours of established sessions are told, sorted by peer and prefix.
 func (s *Speaker) Advertised(ctx context.Context) ([]AdvertisedRoute, error) {
-	srv, now := s.running()
+	srv, now, _ := s.running()
 	if srv == nil {
 		return nil, nil
 	}
