@@ -92,7 +92,11 @@ func TestForeign(t *testing.T) {
 			"ip route add 10.9.0.0/24 via 10.0.0.9", "ip route add 10.9.0.0/24 via 10.0.0.9 metric 7", "ip -6 route add default via fd00:0::9")
 		check := func(want ...string) {
 			t.Helper()
-			for range 2 { // dumped, then remembered
+			var dumps uint32
+			for again := range 2 { // dumped, then remembered
+				if again == 1 {
+					dumps = w.fib.reader.w.seq
+				}
 				list, err := w.fib.Foreign(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -105,7 +109,12 @@ func TestForeign(t *testing.T) {
 					t.Errorf("foreign destinations (-want +got):\n%s", diff)
 				}
 			}
+			if w.fib.reader.w.seq != dumps {
+				t.Error("what has not changed is dumped again")
+			}
 		}
+		w.run(t)
+		w.quiet() // the links' own IPv6 addresses have come
 		check("10.0.0.0/24", "10.9.0.0/24", "::/0", "fd00::/64", "fe80::/64")
 		w.Run(t, "ip route add default via 10.0.0.9 proto dhcp", "ip -6 route del default")
 		check("0.0.0.0/0", "10.0.0.0/24", "10.9.0.0/24", "fd00::/64", "fe80::/64")

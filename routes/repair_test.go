@@ -242,6 +242,28 @@ func TestCarrierWithoutOwner(t *testing.T) {
 	w.whole(t, all...)
 }
 
+// TestCarrierAlone is the same with the least to go by: one route, one path, no IPv6 address that
+// comes and goes with the link.
+func TestCarrierAlone(t *testing.T) {
+	modes(t, func(t *testing.T, o Options) {
+		w := newWorld(t, 1, o)
+		w.Run(t, "sysctl -qw net.ipv6.conf.up0.disable_ipv6=1")
+		all := []Route{route("10.9.0.0/24", w.via(0, "10.0.0.2"))}
+		w.run(t)
+		w.set(t, all...)
+		w.quiet()
+		for _, side := range []*nstest.NS{w.far, w.NS} {
+			side.Run(t, "ip link set up0 down")
+			if !o.writtenOut || side == w.NS {
+				w.whole(t) // IPv4 keeps routes written out while the link is up without carrier
+			}
+			w.quiet()
+			side.Run(t, "ip link set up0 up")
+			w.whole(t, all...)
+		}
+	})
+}
+
 // TestDeadMember has a set with one next hop that cannot be: the others carry, and the dead one is
 // reported until it lives.
 func TestDeadMember(t *testing.T) {
@@ -323,7 +345,8 @@ func TestPodLinks(t *testing.T) {
 			w.Run(t, fmt.Sprintf("ip link add pr%012x type veth peer name c%d netns %s", i, i, w.far.Path()), fmt.Sprintf("ip link set pr%012x up", i))
 			w.far.Run(t, fmt.Sprintf("ip link set c%d up", i))
 			w.Run(t, fmt.Sprintf("ip addr add 169.254.1.%d/32 dev pr%012x", i+1, i), fmt.Sprintf("ip addr add fd11::%d/64 dev pr%012x", i+1, i),
-				fmt.Sprintf("ip route add 10.244.0.%d/32 dev pr%012x proto 179 metric 100", i, i))
+				fmt.Sprintf("ip route add 10.244.0.%d/32 dev pr%012x proto 179 metric 100", i, i),
+				fmt.Sprintf("ip route add 10.244.1.%d/32 dev up0 proto 179 metric 100", i))
 		}
 		w.far.Run(t, "ip link set c0 down", "ip link del c1")
 		w.Run(t, "ip link set pr000000000002 down")

@@ -30,12 +30,7 @@ func (t *turn) add() error {
 	refused := map[int]error{}
 	err := t.f.conn.do(t.ctx, len(adds), func(w *writer, i int) {
 		addRoute(w, unix.NLM_F_APPEND, adds[i].dst, targets[i])
-	}, func(i int, err error) {
-		if errors.Is(err, unix.EEXIST) && targets[i].id != 0 {
-			return // exactly this route is there: nobody else uses our groups
-		}
-		refused[i] = err
-	})
+	}, func(i int, err error) { refused[i] = err })
 	if err != nil {
 		return err
 	}
