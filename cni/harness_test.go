@@ -28,10 +28,6 @@ import (
 var binDir string
 
 func TestMain(m *testing.M) {
-	if socket := os.Getenv(serveEnv); socket != "" {
-		serveForCrashTest(socket)
-		return
-	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "podroute-cni")
 		if err != nil {
@@ -67,12 +63,19 @@ var dualStack = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.Mus
 // newNode starts a server over the blocks.
 func newNode(t *testing.T, blocks ...netip.Prefix) *node {
 	t.Helper()
+	n := newBareNode(t)
+	n.start(blocks...)
+	return n
+}
+
+// newBareNode is a node without a server.
+func newBareNode(t *testing.T) *node {
+	t.Helper()
 	dir := t.TempDir()
 	n := &node{NS: nstest.New(t), t: t, dir: dir, socket: filepath.Join(dir, "run", "cni.sock")}
 	n.Run(t, "sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv6.conf.all.forwarding=1")
 	n.lib = libcni.NewCNIConfigWithCacheDir([]string{binDir}, filepath.Join(dir, "cache"), nil)
 	n.setList("1.1.0")
-	n.start(blocks...)
 	return n
 }
 
@@ -174,11 +177,24 @@ type pod struct {
 
 func (n *node) newPod(id string) *pod {
 	n.t.Helper()
-	ns := nstest.New(n.t)
+	p, err := n.openPod(id)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// openPod is newPod for a pod that does not last until the test's end.
+func (n *node) openPod(id string) (*pod, error) {
+	ns, err := nstest.Open()
+	if err != nil {
+		return nil, err
+	}
 	return &pod{NS: ns, id: id, rt: &libcni.RuntimeConf{
 		ContainerID: id, NetNS: ns.Path(), IfName: "eth0",
 		Args: [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "default"}, {"K8S_POD_NAME", "pod-" + id}},
-	}}
+	}}, nil
 }
 
 // inside runs a libcni call in the node's namespace, as a runtime would.

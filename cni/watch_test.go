@@ -60,14 +60,18 @@ func TestHostSideIsMended(t *testing.T) {
 func TestHostSideSetDownStaysDown(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, dualStack...)
-	p := n.newPod("a")
+	p, other := n.newPod("a"), n.newPod("b")
 	r := n.add(p)
-	n.Run(t, "ip link set "+r.Interfaces[0].Name+" down", "ip addr add 192.0.2.1/32 dev lo")
-	time.Sleep(100 * time.Millisecond)
-	if out := n.Run(t, "ip route show proto 179"); out != "" {
+	n.add(other)
+	n.Run(t, "ip addr add 192.0.2.1/32 dev lo", "ip addr add 2001:db8::1/128 dev lo nodad",
+		"ip link set "+r.Interfaces[0].Name+" down", "ip route flush proto 179")
+	// Events are seen in order: once this is mended, the other has been seen.
+	nstest.Within(t, time.Second, func() error { return n.whole(other) })
+	if out := n.Run(t, "ip route show dev "+r.Interfaces[0].Name); out != "" {
 		t.Errorf("routes over a link that is down:\n%s", out)
 	}
 	n.del(p)
+	n.del(other)
 	n.wantNothingLeft()
 }
 

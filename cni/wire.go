@@ -31,7 +31,7 @@ func Failpoints() []string {
 		"cni.after-veth", "cni.after-alias", "cni.after-host-up",
 		"cni.after-pod-mode", "cni.after-pod-up", "cni.after-pod-address", "cni.after-pod-neighbour", "cni.after-pod-route",
 		"cni.after-host-neighbour", "cni.after-host-route", "cni.after-running",
-		"cni.after-down", "cni.after-delete",
+		"cni.after-delete",
 	}
 }
 

@@ -15,7 +15,7 @@ const (
 	inet6AddrGenMode   = 8 // IFLA_INET6_ADDR_GEN_MODE
 	addrGenModeNone    = 1 // IN6_ADDR_GEN_MODE_NONE
 	devconfForwarding  = 1 // IPV4_DEVCONF_FORWARDING
-	devconfSendRedir   = 5 // IPV4_DEVCONF_SEND_REDIRECTS
+	devconfSendRedir   = 6 // IPV4_DEVCONF_SEND_REDIRECTS
 	devconfRPFilter    = 8 // IPV4_DEVCONF_RP_FILTER
 	operUp             = 6 // IF_OPER_UP (RFC 2863)
 	extFilterSkipStats = 8 // RTEXT_FILTER_SKIP_STATS
