@@ -35,7 +35,7 @@ func main() {
 	flag.Parse()
 	if flag.NArg() > 0 || b.rounds < 1 {
 		flag.Usage()
-		os.Exit(2) //nolint:forbidigo // main
+		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	pass, err := b.main(ctx, os.Stdout, *asJSON)
@@ -44,7 +44,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench-fib:", err)
 	}
 	if err != nil || !pass {
-		os.Exit(1) //nolint:forbidigo // main
+		os.Exit(1)
 	}
 }
 

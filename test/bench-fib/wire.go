@@ -117,7 +117,7 @@ func (t *tap) run() {
 		var rerr error
 		err := conn.Read(func(fd uintptr) bool {
 			n, cn, _, _, rerr = unix.Recvmsg(int(fd), packet, control, 0)
-			return rerr != unix.EAGAIN //nolint:errorlint // a bare errno
+			return rerr != unix.EAGAIN
 		})
 		if err != nil {
 			return // closed
