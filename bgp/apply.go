@@ -95,25 +95,31 @@ func (s *Speaker) applyPeers(ctx context.Context, c Config) (kept []Peer, errs [
 		}
 	}
 	for _, p := range c.Peers {
-		old, known := before[p.Address]
+		old := before[p.Address]
 		key, running := s.inside[p.Address]
 		var err error
-		switch changed := key != sessionKey(c, p); {
-		case p.Down && running:
-			err = s.remove(ctx, old, false)
-			s.sessions.reset(p.Address, ReasonLinkDown, "the link to the neighbour is down")
+		switch {
 		case p.Down:
-			s.sessions.reset(p.Address, ReasonLinkDown, "the link to the neighbour is down")
-		case running && changed:
-			err = errors.Join(s.remove(ctx, old, old.Password != p.Password), s.add(ctx, c, p))
+			if running {
+				err = s.remove(ctx, old, false)
+			}
+			if running || !old.Down {
+				s.sessions.reset(p.Address, ReasonLinkDown, "the link to the neighbour is down")
+			}
+		case running && key != sessionKey(c, p):
+			err = s.remove(ctx, old, old.Password != p.Password)
 			s.sessions.reset(p.Address, ReasonReconfigured, "its settings have changed")
+			err = errors.Join(err, s.add(ctx, c, p))
 		case running:
 			kept = append(kept, p)
 			if old.MaxPrefixes != p.MaxPrefixes {
 				err = s.limit(ctx, c, p)
 			}
-		case !known || old.Down || s.changedFor(c, p, old):
-			err = s.add(ctx, c, p)
+		case !s.sessions.isBarred(p.Address) || s.hasNewChance(c, p, old):
+			s.sessions.reset(p.Address, ReasonNone, "")
+			if err = s.add(ctx, c, p); err != nil {
+				s.sessions.reset(p.Address, ReasonInvalid, err.Error())
+			}
 		}
 		if err != nil {
 			errs = append(errs, &PeerError{Peer: p.Name, Err: err})
@@ -122,8 +128,9 @@ func (s *Speaker) applyPeers(ctx context.Context, c Config) (kept []Peer, errs [
 	return kept, slices.DeleteFunc(errs, func(e error) bool { return e == nil })
 }
 
-// changedFor says whether a neighbour that is out for too many prefixes gets another chance.
-func (s *Speaker) changedFor(c Config, p, old Peer) bool {
+// hasNewChance says whether the configuration of a neighbour that is out for too many prefixes has changed so
+// that it may come out otherwise.
+func (s *Speaker) hasNewChance(c Config, p, old Peer) bool {
 	return p.MaxPrefixes != old.MaxPrefixes || fmt.Sprint(p.Import) != fmt.Sprint(old.Import) || sessionKey(c, p) != sessionKey(s.now, old)
 }
 
@@ -212,15 +219,13 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		err = s.remove(ctx, p, false)
 		s.agenda.set(d.peer, restore, time.Now().Add(penalty))
 	case d.what == restore && !p.Down:
-		s.sessions.reset(d.peer, ReasonMaxPrefixes, "admitted again after too many prefixes")
+		s.sessions.reset(d.peer, ReasonNone, "")
 		err = s.add(ctx, s.now, p)
 	case !running:
 	case d.what == softOut:
 		err = s.soft(ctx, d.peer, api.ResetPeerRequest_DIRECTION_OUT)
 	case d.what == redial || d.what == endStale:
-		if err = s.remove(ctx, p, false); err == nil {
-			err = s.add(ctx, s.now, p)
-		}
+		err = errors.Join(s.remove(ctx, p, false), s.add(ctx, s.now, p))
 	}
 	if err != nil {
 		s.log.Warn("BGP housekeeping failed", "peer", p.Name, "error", err)

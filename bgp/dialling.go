@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"strings"
 
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
@@ -37,12 +36,17 @@ func (h *handler) Enabled(_ context.Context, l slog.Level) bool {
 	return l >= slog.LevelWarn || h.peer.IsValid() && h.sessions.dialling(h.peer)
 }
 
-// noise are warnings of gobgp's that mean nothing to anybody.
-var noise = []string{ //nolint:gochecknoglobals // constant
-	"Closed an accepted connection",                           // of a neighbour that called twice
-	"failed to stop BGP server",                               // it was stopped before
-	"previous setting admin state request is still remaining", // it is being shut down already
-	"prefix limit reached",                                    // is told by us
+// noise says whether a warning of gobgp's means nothing to anybody.
+func noise(msg string) bool {
+	switch msg {
+	case "Closed an accepted connection", // of a neighbour that called twice
+		"failed to stop BGP server",                               // it was stopped before
+		"previous setting admin state request is still remaining", // it is being shut down already
+		"prefix limit reached",                                    // is told by us
+		"failed to unset md5":                                     // there was no key
+		return true
+	}
+	return false
 }
 
 // Handle reads the message, and passes warnings on one level lower: to gobgp every closed connection is one.
@@ -54,7 +58,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 		return nil
 	}
 	r.Level -= 4
-	if !h.next.Enabled(ctx, r.Level) || slices.Contains(noise, r.Message) {
+	if !h.next.Enabled(ctx, r.Level) || noise(r.Message) {
 		return nil
 	}
 	r.Message = "gobgp: " + r.Message

@@ -271,5 +271,3 @@ func prefixList(s ...string) []netip.Prefix {
 	}
 	return out
 }
-
-var errNotSynced = errors.New("not synced")

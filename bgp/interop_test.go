@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -45,7 +46,7 @@ func TestInterop(t *testing.T) {
 		tor.Learns(5*time.Second, pfx("fd10:2::/64"), addr("fd00::2"))
 		nstest.Within(t, 10*time.Second, func() error {
 			if !p.must("routes").Synced {
-				return errNotSynced
+				return errors.New("not synced")
 			}
 			return nil
 		})

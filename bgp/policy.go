@@ -184,7 +184,7 @@ func exportRules(c Config) []rule {
 		rules = append(rules, scopeRules(external)...)
 	}
 	for _, p := range c.Peers {
-		rules = append(rules, exportFilter(p)...)
+		rules = append(rules, exportFilter(c, p)...)
 	}
 	rules = append(rules, nextHopRules(c, internal)...)
 	rules = append(rules, ownRules(c, external)...)
@@ -224,10 +224,12 @@ func scopeRules(external []netip.Addr) []rule {
 }
 
 // exportFilter takes away what a peer's own filter does not let through.
-func exportFilter(p Peer) []rule {
+func exportFilter(c Config, p Peer) []rule {
 	rules := ranged(nil, rule{Peers: p.key(), Verdict: reject}, p.Export.Reject)
 	for _, fam := range p.withoutNextHop() {
-		rules = append(rules, rule{Peers: p.key(), Family: fam, Verdict: reject})
+		for _, from := range throughUs(c, p) {
+			rules = append(rules, rule{From: from, Peers: p.key(), Family: fam, Verdict: reject})
+		}
 	}
 	if len(p.Export.Accept) == 0 {
 		return rules
@@ -241,28 +243,33 @@ func exportFilter(p Peer) []rule {
 	return append(rules, some...)
 }
 
-// nextHopRules put ourselves in the way: of our own routes always; of routes in transit unless they stay
-// inside the AS.
+// throughUs are the routes whose next hop we are for a peer: our own always; those in transit unless they stay
+// inside the AS. Reflected routes keep theirs (RFC 4456 section 10).
+func throughUs(c Config, p Peer) []source {
+	out := []source{fromUs}
+	if c.Transit {
+		out = append(out, fromExternal)
+		if !p.internal(c) {
+			out = append(out, fromInternal)
+		}
+	}
+	return out
+}
+
+// nextHopRules put ourselves in the way where gobgp does not, or not with the right address.
 func nextHopRules(c Config, internal []netip.Addr) []rule {
 	var rules []rule
 	if c.Transit && internal != nil {
 		rules = append(rules, rule{From: fromExternal, Peers: internal, Set: attributes{Self: true}})
 	}
 	for _, p := range c.Peers {
-		from := []source{fromUs}
-		if c.Transit {
-			from = append(from, fromExternal)
-			if !p.internal(c) {
-				from = append(from, fromInternal)
-			}
-		}
 		for _, fam := range p.Families {
 			nh, ok := p.NextHops[fam]
 			if !ok {
 				continue
 			}
-			for _, f := range from {
-				rules = append(rules, rule{From: f, Peers: p.key(), Family: fam, Set: attributes{NextHop: nh}})
+			for _, from := range throughUs(c, p) {
+				rules = append(rules, rule{From: from, Peers: p.key(), Family: fam, Set: attributes{NextHop: nh}})
 			}
 		}
 	}

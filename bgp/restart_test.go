@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -66,7 +67,7 @@ func TestNeighbourKeepsRoutesOverOurRestart(t *testing.T) {
 				p.learns("10.130.1.0/24 via 10.0.0.1", "fd10:1::/64 via fd00::1")
 				nstest.Within(t, 10*time.Second, func() error {
 					if !p.must("routes").Synced {
-						return errNotSynced
+						return errors.New("not synced")
 					}
 					return nil
 				})

@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -33,7 +34,6 @@ type session struct {
 	flaps  int
 	reason Reason
 	text   string // reason, for people
-	tried  bool   // a connection was attempted, or came in, since the last loss
 
 	// Of the established session, or of the one that is being restarted:
 	families []Family
@@ -173,7 +173,11 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	if !x.stale && lasted > settled {
 		s.agenda.set(addr, redial, time.Now())
 	}
-	s.log.Warn("BGP session is down", "peer", x.peer.Name, "address", addr, "reason", x.text, "routes kept", x.stale)
+	level := slog.LevelWarn
+	if x.reason == ReasonReconfigured {
+		level = slog.LevelInfo
+	}
+	s.log.Log(context.Background(), level, "BGP session is down", "peer", x.peer.Name, "address", addr, "reason", x.text, "routes kept", x.stale)
 }
 
 func (s *sessions) tooMany(x *session) {
@@ -232,6 +236,14 @@ func (s *sessions) complete() bool {
 	return true
 }
 
+// isBarred says whether a neighbour is out for too many prefixes.
+func (s *sessions) isBarred(peer netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	return x != nil && x.barred
+}
+
 // anyUp says whether a session is up.
 func (s *sessions) anyUp() bool {
 	s.mu.Lock()
@@ -273,7 +285,8 @@ func reasonOf(st apiutil.PeerState) (Reason, string) {
 		return ReasonBadAS, "OPEN Message Error, Bad Peer AS: the neighbour has another AS number than configured"
 	case api.PeerState_DISCONNECT_REASON_INVALID_MSG:
 		return ReasonBadMessage, "the neighbour answered OPEN with something else"
-	case api.PeerState_DISCONNECT_REASON_ADMIN_DOWN, api.PeerState_DISCONNECT_REASON_DECONFIGURED:
+	case api.PeerState_DISCONNECT_REASON_ADMIN_DOWN, api.PeerState_DISCONNECT_REASON_DECONFIGURED,
+		api.PeerState_DISCONNECT_REASON_UNSPECIFIED:
 		return ReasonReconfigured, "ended by us"
 	}
 	return ReasonClosed, text

@@ -150,7 +150,7 @@ func (p Path) check() error {
 	return nil
 }
 
-// checkedNextHops names the families of a session that have no next hop of their own family: nothing is
+// withoutNextHop names the families of a session that have no next hop of their own family: nothing is
 // announced in those (RFC 4271 section 5.1.3: a next hop must be reachable).
 func (p Peer) withoutNextHop() []Family {
 	var out []Family

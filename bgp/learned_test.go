@@ -1,0 +1,190 @@
+package bgp
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"pgregory.net/rapid"
+)
+
+// A reader who applies what drain says has, at every moment it drains, what gobgp's events add up to.
+func TestTableAddsUp(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		tab := newTable(make(chan struct{}, 1))
+		peers := []netip.Addr{{}, addr("10.0.0.1"), addr("10.0.0.2"), addr("fe80::1%e0"), addr("fe80::1%e1")}
+		names := map[netip.Addr]string{}
+		for i, p := range peers[1:] {
+			names[p] = string(rune('a' + i))
+		}
+		maxPaths := rapid.IntRange(1, 3).Draw(t, "paths")
+		tab.settings(names, maxPaths)
+
+		model := map[netip.Prefix]map[netip.Addr]netip.Addr{} // prefix, peer, next hop
+		reader := map[netip.Prefix][]Via{}
+		prefix := rapid.SampledFrom(prefixList("10.0.0.0/8", "10.0.0.0/16", "fd00::/64"))
+		hop := rapid.SampledFrom([]netip.Addr{addr("10.0.0.1"), addr("10.0.0.2"), addr("fd00::9")})
+		drain := func() {
+			changes, all := tab.drain()
+			if all {
+				clear(reader)
+			}
+			for _, l := range changes {
+				if _, twice := reader[l.Prefix]; len(l.Via) == 0 && !twice {
+					t.Fatalf("%v is withdrawn, but was never told", l.Prefix)
+				}
+				if delete(reader, l.Prefix); len(l.Via) > 0 {
+					reader[l.Prefix] = l.Via
+				}
+			}
+			want := map[netip.Prefix][]Via{}
+			for p, byPeer := range model {
+				if via := modelVia(byPeer, names, maxPaths); len(via) > 0 {
+					want[p] = via
+				}
+			}
+			if len(want) != len(reader) {
+				t.Fatalf("reader has %v, want %v", reader, want)
+			}
+			for p, via := range want {
+				if !slices.Equal(via, reader[p]) {
+					t.Fatalf("%v: reader has %v, want %v", p, reader[p], via)
+				}
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"announce": func(t *rapid.T) {
+				p, peer, h := prefix.Draw(t, "prefix"), rapid.SampledFrom(peers).Draw(t, "peer"), hop.Draw(t, "hop")
+				if model[p] == nil {
+					model[p] = map[netip.Addr]netip.Addr{}
+				}
+				model[p][peer] = h
+				tab.update(p, member{peer: peer, hop: h}, false)
+			},
+			"withdraw": func(t *rapid.T) {
+				p, peer := prefix.Draw(t, "prefix"), rapid.SampledFrom(peers).Draw(t, "peer")
+				delete(model[p], peer)
+				tab.update(p, member{peer: peer}, true)
+			},
+			"bound": func(t *rapid.T) {
+				maxPaths = rapid.IntRange(1, 3).Draw(t, "paths")
+				tab.settings(names, maxPaths)
+			},
+			"forget": func(*rapid.T) {
+				clear(model)
+				tab.forget()
+			},
+			"drain": func(*rapid.T) { drain() },
+		})
+		drain()
+		routes := 0
+		for _, byPeer := range model {
+			if len(byPeer) > 0 {
+				routes++
+			}
+		}
+		if len(tab.routes) != routes || len(tab.sets) > routes || routes > 0 && len(tab.sets) == 0 {
+			t.Fatalf("%d routes and %d sets are held for %d routes", len(tab.routes), len(tab.sets), routes)
+		}
+	})
+}
+
+func modelVia(byPeer map[netip.Addr]netip.Addr, names map[netip.Addr]string, maxPaths int) []Via {
+	if _, ours := byPeer[netip.Addr{}]; ours {
+		return nil
+	}
+	var sorted []netip.Addr
+	for p := range byPeer {
+		sorted = append(sorted, p)
+	}
+	slices.SortFunc(sorted, netip.Addr.Compare)
+	var out []Via
+	for _, p := range sorted {
+		if len(out) < maxPaths && !slices.ContainsFunc(out, func(v Via) bool { return v.Addr == byPeer[p] }) {
+			out = append(out, Via{Addr: byPeer[p], Peer: names[p]})
+		}
+	}
+	return out
+}
+
+// Routes with the same paths share what they are told by.
+func TestEqualSetsAreShared(t *testing.T) {
+	t.Parallel()
+	tab := newTable(make(chan struct{}, 1))
+	tab.settings(map[netip.Addr]string{addr("10.0.0.1"): "a", addr("10.0.0.2"): "b"}, 8)
+	for _, p := range prefixList("10.1.0.0/16", "10.2.0.0/16") {
+		tab.update(p, member{peer: addr("10.0.0.2"), hop: addr("10.0.0.2")}, false)
+		tab.update(p, member{peer: addr("10.0.0.1"), hop: addr("10.0.0.1")}, false)
+	}
+	changes, all := tab.drain()
+	if !all || len(changes) != 2 || len(changes[0].Via) != 2 || &changes[0].Via[0] != &changes[1].Via[0] {
+		t.Errorf("%v, all %v", changes, all)
+	}
+	if changes, all := tab.drain(); all || len(changes) != 0 {
+		t.Errorf("a second drain gives %v, all %v", changes, all)
+	}
+}
+
+func TestNextHops(t *testing.T) {
+	t.Parallel()
+	reach := func(nh ...netip.Addr) gobgp.PathAttributeInterface {
+		nlri, err := gobgp.NewIPAddrPrefix(pfx("fd00::/64"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := gobgp.NewPathAttributeMpReachNLRI(gobgp.RF_IPv6_UC, []gobgp.PathNLRI{{NLRI: nlri}}, nh...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	four, err := gobgp.NewPathAttributeNextHop(addr("10.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	linkLocalOnly := reach(addr("fd00::1"), addr("fe80::5"))
+	linkLocalOnly.(*gobgp.PathAttributeMpReachNLRI).Nexthop = netip.IPv6Unspecified() // as BIRD sends it
+	for name, x := range map[string]struct {
+		attr gobgp.PathAttributeInterface
+		want string
+	}{
+		"IPv4": {four, "10.0.0.1"}, "IPv6": {reach(addr("fd00::1")), "fd00::1"},
+		"IPv6 with link-local": {reach(addr("fd00::1"), addr("fe80::5")), "fd00::1"},
+		"link-local":           {reach(addr("fe80::5")), "fe80::5%e7"},
+		"zero and link-local":  {linkLocalOnly, "fe80::5%e7"},
+	} {
+		p := &apiutil.Path{PeerAddress: addr("fe80::1%e7"), Attrs: []gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(0), x.attr}}
+		if got := nextHop(p); got != addr(x.want) {
+			t.Errorf("%s: %v, want %s", name, got, x.want)
+		}
+	}
+}
+
+func TestAgenda(t *testing.T) {
+	t.Parallel()
+	a, now := newAgenda(), time.Now()
+	x, y := addr("10.0.0.1"), addr("10.0.0.2")
+	a.set(x, softOut, now.Add(time.Second))
+	a.set(x, softOut, now.Add(2*time.Second))
+	a.set(x, redial, now)
+	a.set(y, redial, now.Add(time.Minute))
+	a.set(y, endStale, now.Add(time.Hour))
+	due, next := a.take(now)
+	if len(due) != 1 || due[0] != (appointment{x, redial}) || !next.Equal(now.Add(2*time.Second)) {
+		t.Errorf("due %v, next %v", due, next)
+	}
+	a.cancel(y, endStale)
+	a.cancel(x)
+	if due, next = a.take(now.Add(2 * time.Hour)); len(due) != 1 || due[0] != (appointment{y, redial}) || !next.IsZero() {
+		t.Errorf("due %v, next %v", due, next)
+	}
+	select {
+	case <-a.wake:
+	default:
+		t.Error("nobody was woken")
+	}
+}
