@@ -38,7 +38,7 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	bin, err := references(ctx, o.cache)
+	bin, err := references(ctx, o.cache, "main/ptp", "ipam/host-local")
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	stop, err := startAgent(ctx, o.agent, filepath.Dir(plugin), scratch, node)
+	stop, err := startAgent(ctx, o.agent, filepath.Dir(plugin), scratch, manifests, node)
 	if err != nil {
 		return err
 	}

@@ -63,8 +63,9 @@ func (n *namespace) worker(work <-chan func()) error {
 	return <-ready
 }
 
-// references builds the reference plugins, unless the cache has them in these versions.
-func references(ctx context.Context, cache string) (dir string, err error) {
+// references builds reference plugins, named as in their module's folder plugins, unless the cache has
+// them in the version that go.mod pins.
+func references(ctx context.Context, cache string, plugins ...string) (dir string, err error) {
 	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", "github.com/containernetworking/plugins")
 	out, err := list.Output()
 	if err != nil {
@@ -74,7 +75,7 @@ func references(ctx context.Context, cache string) (dir string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for _, p := range []string{"main/ptp", "ipam/host-local"} {
+	for _, p := range plugins {
 		to := filepath.Join(dir, filepath.Base(p))
 		if _, err := os.Stat(to); err == nil {
 			continue
@@ -90,6 +91,8 @@ func references(ctx context.Context, cache string) (dir string, err error) {
 
 func socketIn(scratch string) string { return filepath.Join(scratch, "run", "cni.sock") }
 
+func confDirIn(scratch string) string { return filepath.Join(scratch, "net.d") }
+
 // manifests are a node with room for all pods, and no peers.
 const manifests = `apiVersion: v1
 kind: Node
@@ -103,7 +106,7 @@ status:
 `
 
 // startAgent runs a real agent in the node's namespace, and returns once it serves the plugin.
-func startAgent(ctx context.Context, agent, binDir, scratch string, node *namespace) (stop func(), err error) {
+func startAgent(ctx context.Context, agent, binDir, scratch, manifests string, node *namespace) (stop func(), err error) {
 	config := filepath.Join(scratch, "config")
 	if err := os.Mkdir(config, 0o755); err != nil {
 		return nil, err
@@ -111,7 +114,7 @@ func startAgent(ctx context.Context, agent, binDir, scratch string, node *namesp
 	if err := os.WriteFile(filepath.Join(config, "node.yaml"), []byte(manifests), 0o644); err != nil {
 		return nil, err
 	}
-	netd := filepath.Join(scratch, "net.d")
+	netd := confDirIn(scratch)
 	c := exec.Command("nsenter", "--net="+node.path(), "--", "sh", "-c",
 		`ip link set lo up && ip addr add 192.0.2.1/32 dev lo && exec "$@"`, "sh",
 		agent, "agent", "--config", config, "--node-name", "bench", "--run-dir", filepath.Join(scratch, "run"),
