@@ -62,8 +62,10 @@ func TestAdoptLeftovers(t *testing.T) {
 		"other sources":            append(slices.Clone(group), "ip route add 10.9.0.0/24 nhid 3003121670 src 10.0.1.1"+mark, "ip route add 10.9.7.0/24 nhid 3003121670"+mark, "ip -6 route add fd09::/64 nhid 3003121673 src fd00:1::1"+mark),
 		"other kinds":              {"ip route add blackhole 10.9.0.0/24" + mark, "ip -6 route add prohibit fd09::/64" + mark, "ip route add 10.9.7.0/24 dev up0 tos 4" + mark},
 		"objects of strange kinds": append(slices.Clone(object), "ip nexthop add id 3003121680 blackhole proto 179", "ip nexthop add id 3003121681 via 10.0.0.2 dev up0 proto 179", "ip nexthop add id 3003121682 group "+a+"/3003121681 proto 179", "ip route add 10.9.0.0/24 nhid 3003121682"+mark, "ip route add 10.9.7.0/24 nhid 3003121680"+mark),
-		"a foreign object in our range": {"ip nexthop add id " + a + " via 10.0.0.2 dev up0", "ip nexthop add id 3003121700 group " + a + " proto 179",
-			"ip route add 10.9.0.0/24 nhid 3003121700" + mark, "ip route add 10.9.7.0/24 nhid " + a + mark, "ip route add 10.6.0.0/24 nhid " + a},
+		"a foreign object in our range": {
+			"ip nexthop add id " + a + " via 10.0.0.2 dev up0", "ip nexthop add id 3003121700 group " + a + " proto 179",
+			"ip route add 10.9.0.0/24 nhid 3003121700" + mark, "ip route add 10.9.7.0/24 nhid " + a + mark, "ip route add 10.6.0.0/24 nhid " + a,
+		},
 		"our protocol outside our range": {"ip nexthop add id 17 via 10.0.0.2 dev up0 proto 179", "ip route add 10.6.0.0/24 nhid 17"},
 	}
 	for name, lines := range leftovers {

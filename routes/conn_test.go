@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -127,9 +128,9 @@ func TestInterruptedDump(t *testing.T) {
 func TestBatches(t *testing.T) {
 	t.Parallel()
 	const n = 1000
-	var sends int
-	c := kernelAt(t, func(try int, seq uint32) [][]byte {
-		sends = try + 1
+	var sends atomic.Int32
+	c := kernelAt(t, func(_ int, seq uint32) [][]byte {
+		sends.Add(1)
 		first := seq - seq%batchMost // sequence numbers of a batch: 1–256, 257–512, …
 		if seq%batchMost == 0 {
 			first = seq - batchMost
@@ -160,8 +161,8 @@ func TestBatches(t *testing.T) {
 	if want := []int{99, 199, 299, 399, 499, 599, 699, 799, 899, 999}; !slices.Equal(refused, want) {
 		t.Errorf("refused %v, want %v", refused, want)
 	}
-	if sends != 4 {
-		t.Errorf("%d sends", sends)
+	if n := sends.Load(); n != 4 {
+		t.Errorf("%d sends", n)
 	}
 }
 

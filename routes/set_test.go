@@ -116,7 +116,9 @@ func TestOneMessage(t *testing.T) {
 		name string
 		hops []NextHop
 	}{
-		{"one path lost", []NextHop{a}}, {"all to another next hop", []NextHop{b}}, {"a path gained", []NextHop{a, b}},
+		{"one path lost", []NextHop{a}},
+		{"all to another next hop", []NextHop{b}},
+		{"a path gained", []NextHop{a, b}},
 		{"reweighted", []NextHop{a, heavy}},
 	}
 	w.set(t, append(manyRoutes(1000, false, a, b), others...)...)

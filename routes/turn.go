@@ -29,7 +29,7 @@ type movement struct {
 // turn brings the kernel closer to what is desired, once.
 type turn struct {
 	f       *FIB
-	ctx     context.Context //nolint:containedctx // lives as long as one call
+	ctx     context.Context // lives as long as one call
 	first   bool            // a surprise is a reason to look at the kernel again
 	full    bool            // the work is all there is to do, not only what an Update asks for
 	work    []*entry
