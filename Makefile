@@ -37,6 +37,7 @@ CHECK_PACKAGES := protobuf-compiler
 build: ## Build podroute, podroute-cni and podroute-lab into build/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/ ./cmd/...
 
+# DEMO_FLAGS='--router frr --keep --json'
 .PHONY: demo
 demo: demo-packages build ## Two racks, four nodes, twelve pods: prove the main job, then break things (as root)
 	build/podroute-lab demo $(DEMO_FLAGS)
@@ -104,7 +105,7 @@ help: ## Print this list
 
 .PHONY: demo-packages test-packages check-packages
 demo-packages:
-	@hack/packages.sh $(DEMO_PACKAGES)
+	@hack/packages.sh $(DEMO_PACKAGES) $(foreach router,frr bird,$(if $(findstring $(router),$(DEMO_FLAGS)),$(router:bird=bird2)))
 test-packages:
 	@hack/packages.sh $(TEST_PACKAGES)
 check-packages:
