@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -35,9 +34,8 @@ type loop struct {
 	// pruned: what an earlier run left in the kernel and nobody confirmed is gone.
 	pruned bool
 	// failed is what the last turn could not do.
-	failed   error
-	conflist bool
-	backoff  time.Duration
+	failed  error
+	backoff time.Duration
 }
 
 // run turns the loop until told ends, or the operator wants this node to leave: then it returns where
@@ -159,10 +157,8 @@ func (a *Agent) apply(ctx context.Context) error {
 	}
 	a.blocks.Set(d.Blocks)
 	add("CNI", a.pods.Set(ctx, d.CNI))
-	if d.CNI.NotReady == nil && !a.loop.conflist {
-		err := cni.InstallConflist(a.ConfDir, cni.Conflist{BinDir: a.BinDir, Socket: filepath.Join(a.RunDir, "cni.sock")})
-		add("CNI configuration", err)
-		a.loop.conflist = err == nil
+	if d.CNI.NotReady == nil {
+		add("CNI configuration", cni.InstallConflist(a.ConfDir, cni.Conflist{BinDir: a.BinDir, Socket: a.cniSocket()}))
 	}
 	add("BGP", a.speaker.Set(ctx, a.advertisable()))
 	return errors.Join(errs...)

@@ -118,7 +118,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	}
 	a.blocks = ipam.New(ipam.Options{CoolDown: coolDown})
 	a.pods, err = cni.New(cni.Options{
-		Log: o.Log.With("part", "cni"), Socket: filepath.Join(o.RunDir, "cni.sock"), Allocator: a.blocks,
+		Log: o.Log.With("part", "cni"), Socket: a.cniSocket(), Allocator: a.blocks,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the CNI server: %w", err)
@@ -132,6 +132,9 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	a.speaker = bgp.New(bgp.Options{Log: o.Log.With("part", "bgp")})
 	return a, nil
 }
+
+// cniSocket is where the plugin finds this agent.
+func (a *Agent) cniSocket() string { return filepath.Join(a.RunDir, "cni.sock") }
 
 // stop is the order of stopping, after the loop has ended: nothing that the sessions' end brings about
 // reaches the kernel. A restart (left is nil) closes the sessions and touches nothing else; leaving
