@@ -136,7 +136,10 @@ func (s *Speaker) hasNewChance(c Config, p, old Peer) bool {
 
 // add makes a neighbour known to gobgp, which dials it in 1.5 to 2 s unless it calls before.
 func (s *Speaker) add(ctx context.Context, c Config, p Peer) error {
-	restarting := c.Restarting && time.Since(time.Unix(0, s.began.Load())) < c.Deferral
+	restarting := p.GracefulRestart && c.Restarting && time.Since(time.Unix(0, s.began.Load())) < c.Deferral
+	if restarting {
+		s.sessions.restarting(p.Address, c.Deferral+time.Second)
+	}
 	if err := s.srv.AddPeer(ctx, &api.AddPeerRequest{Peer: peerOf(c, p, restarting)}); err != nil {
 		return fmt.Errorf("add neighbour %v: %w", p.Address, err)
 	}
@@ -189,7 +192,13 @@ func (s *Speaker) reevaluate(ctx context.Context, p Peer, old, rules policy) []e
 	return errs
 }
 
+// soft has gobgp evaluate a neighbour's routes again, in one direction. What is to be sent waits while gobgp
+// holds it back after a restart: it would go out too early, with an End-of-RIB that is not true.
 func (s *Speaker) soft(ctx context.Context, peer netip.Addr, dir api.ResetPeerRequest_Direction) error {
+	if until := s.sessions.heldBack(peer); dir == api.ResetPeerRequest_DIRECTION_OUT && !until.IsZero() {
+		s.agenda.set(peer, softOut, until)
+		return nil
+	}
 	if err := s.srv.ResetPeer(ctx, &api.ResetPeerRequest{Address: peer.String(), Soft: true, Direction: dir}); err != nil {
 		return fmt.Errorf("soft reset of neighbour %v: %w", peer, err)
 	}

@@ -100,6 +100,10 @@ func (s *sessions) heard(peer netip.Addr, r slog.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.byAddr[peer]
+	if x != nil && r.Message == "hold timer expired" {
+		x.silent = true
+		return
+	}
 	if x == nil || x.state == gobgp.BGP_FSM_ESTABLISHED || x.barred || x.peer.Down {
 		return
 	}

@@ -247,6 +247,13 @@ func (r *raw) withdraws(prefix string) {
 	})
 }
 
+// endsOfRIB counts the End-of-RIB markers that have come.
+func (r *raw) endsOfRIB() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.eor
+}
+
 // told are the prefixes that are announced to it, sorted.
 func (r *raw) told() []string {
 	r.mu.Lock()

@@ -19,6 +19,7 @@ type table struct {
 	changed chan struct{}
 
 	mu     sync.Mutex
+	life   int // counts the speakers that have fed it
 	routes map[netip.Prefix]*route
 	sets   map[string]*pathSet
 	dirty  []*route // changed since the last drain; a route stands in it once
@@ -65,10 +66,14 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// note takes in one event of gobgp's: the paths that joined, changed or left the best of a prefix.
-func (t *table) note(paths []*apiutil.Path) {
+// note takes in one event of gobgp's: the paths that joined, changed or left the best of a prefix. Events of an
+// earlier life are late and are dropped.
+func (t *table) note(life int, paths []*apiutil.Path) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if life != t.life {
+		return
+	}
 	for _, p := range paths {
 		if p == nil {
 			continue
@@ -258,12 +263,14 @@ func (t *table) size() int {
 	return len(t.routes)
 }
 
-// forget empties the table, for a speaker that starts anew.
-func (t *table) forget() {
+// forget empties the table, for a speaker that starts anew, and returns the number of its life.
+func (t *table) forget() (life int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.routes, t.sets, t.dirty, t.all = map[netip.Prefix]*route{}, map[string]*pathSet{}, nil, true
+	t.life++
 	signal(t.changed)
+	return t.life
 }
 
 // nextHop is where a path leads. A link-local next hop gets the zone of the neighbour that named it, as

@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -158,6 +159,52 @@ func TestRouterRestartWithdrawsNothing(t *testing.T) {
 		if got := r.told(); i%2 == 0 && len(got) != 7 {
 			t.Errorf("neighbour %d is left with %v", i, got)
 		}
+	}
+}
+
+// A router that has restarted says nothing, and above all no End-of-RIB, before all neighbours have told it
+// what they know, or the deferral has passed.
+func TestRouterHoldsBackAfterARestart(t *testing.T) {
+	t.Parallel()
+	for _, complete := range []bool{true, false} {
+		t.Run(fmt.Sprintf("all speak %v", complete), func(t *testing.T) {
+			t.Parallel()
+			p, _, call := star(t, 2, func(c *Config) {
+				c.Transit, c.Restarting, c.Deferral = true, true, 6*time.Second
+				for i := range c.Peers {
+					c.Peers[i].GracefulRestart = true
+				}
+			})
+			start := time.Now()
+			b := call(1)
+			b.send(rawbgp.EndOfRIB(false), rawbgp.EndOfRIB(true))
+			time.Sleep(1500 * time.Millisecond)
+			if n := b.endsOfRIB(); n > 0 || len(b.told()) > 0 {
+				t.Errorf("told %v and %d End-of-RIBs too early", b.told(), n)
+			}
+			if p.must("routes").Synced {
+				t.Error("synced although one neighbour has not spoken")
+			}
+			if complete {
+				a := call(0)
+				a.send(rawbgp.Announce([]uint32{65100}, addr("10.0.0.1"), prefixList("10.130.1.0/24")), rawbgp.EndOfRIB(false), rawbgp.EndOfRIB(true))
+				b.announces("10.130.1.0/24")
+			}
+			b.announces("10.130.2.0/24")
+			b.announces("fd10:2::/64")
+			nstest.Within(t, 2*time.Second, func() error {
+				if n := b.endsOfRIB(); n < 2 {
+					return fmt.Errorf("%d End-of-RIBs", n)
+				}
+				if !p.must("routes").Synced {
+					return errors.New("not synced")
+				}
+				return nil
+			})
+			if d := time.Since(start); complete == (d > 6*time.Second) {
+				t.Errorf("spoke after %v", d)
+			}
+		})
 	}
 }
 

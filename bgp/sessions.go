@@ -24,6 +24,8 @@ const (
 	softOutDelay = 500 * time.Millisecond
 	// penalty is how long a neighbour that sent too many prefixes stays out.
 	penalty = 5 * time.Minute
+
+	holdTimerText = "Hold Timer Expired: nothing was heard from the neighbour"
 )
 
 // session is what events have told of one neighbour.
@@ -43,7 +45,11 @@ type session struct {
 	eor      map[Family]bool // End-of-RIB has come
 
 	stale  bool // lost with its routes kept
+	silent bool // lost because the hold timer ran out
 	barred bool // it sent too many prefixes
+
+	// deferral is how long gobgp may hold our routes back after the session is up, because we are restarting.
+	deferral time.Duration
 }
 
 // sessions are the neighbours and what has happened to them.
@@ -53,6 +59,7 @@ type sessions struct {
 	agenda  *agenda
 
 	mu     sync.Mutex
+	life   int // counts the speakers that they were with
 	byAddr map[netip.Addr]*session
 	resend bool // we transit or reflect
 }
@@ -94,8 +101,20 @@ func (s *sessions) reset(peer netip.Addr, why Reason, text string) {
 	signal(s.changed)
 }
 
-// event takes in a change of state; gobgp tells of every one.
-func (s *sessions) event(ev *apiutil.WatchEventMessage_PeerEvent) {
+// forget is for a speaker that starts anew: all sessions start again. It returns the number of its life.
+func (s *sessions) forget() (life int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for addr, x := range s.byAddr {
+		*x = session{peer: x.peer, since: time.Now(), flaps: x.flaps}
+		s.agenda.cancel(addr)
+	}
+	s.life++
+	return s.life
+}
+
+// event takes in a change of state; gobgp tells of every one. Those of an earlier life are late.
+func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent) {
 	if ev.Type != apiutil.PEER_EVENT_STATE {
 		return
 	}
@@ -103,7 +122,7 @@ func (s *sessions) event(ev *apiutil.WatchEventMessage_PeerEvent) {
 	defer s.mu.Unlock()
 	st := ev.Peer.State
 	x := s.byAddr[st.NeighborAddress]
-	if x == nil {
+	if x == nil || life != s.life {
 		return
 	}
 	was := x.state
@@ -156,7 +175,7 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 		s.agenda.set(addr, endStale, time.Now().Add(max(x.restart, 30*time.Second)))
 	}
 	if s.resend {
-		s.agenda.set(addr, softOut, time.Now().Add(softOutDelay))
+		s.agenda.set(addr, softOut, time.Now().Add(x.deferral+softOutDelay))
 	}
 	s.log.Info("BGP session is up", "peer", x.peer.Name, "address", addr, "AS", st.PeerASN, "families", fmt.Sprint(x.families))
 }
@@ -170,7 +189,14 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	x.flaps++
 	s.agenda.cancel(addr, softOut, endStale)
 	x.stale = st.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART && len(x.graceful) > 0
-	if !x.stale && lasted > settled {
+	switch {
+	case x.silent:
+		// gobgp keeps the routes of a neighbour that has fallen silent as if it were restarting. But it closes its
+		// connection when it restarts; one that is silent is gone (RFC 4724 section 4.2: we sent a NOTIFICATION).
+		x.reason, x.text = ReasonHoldTimerExpired, holdTimerText
+		x.stale, x.silent = false, false
+		s.agenda.set(addr, redial, time.Now())
+	case !x.stale && lasted > settled:
 		s.agenda.set(addr, redial, time.Now())
 	}
 	level := slog.LevelWarn
@@ -195,7 +221,7 @@ func (s *sessions) tooMany(x *session) {
 }
 
 // endOfRIB notes that a neighbour has told all it knows of a family.
-func (s *sessions) endOfRIB(p *apiutil.Path) {
+func (s *sessions) endOfRIB(life int, p *apiutil.Path) {
 	fam, ok := familyFrom(p.Family)
 	if !ok {
 		return
@@ -203,7 +229,7 @@ func (s *sessions) endOfRIB(p *apiutil.Path) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.byAddr[p.PeerAddress]
-	if x == nil || x.eor == nil {
+	if x == nil || x.eor == nil || life != s.life {
 		return
 	}
 	x.eor[fam] = true
@@ -244,6 +270,30 @@ func (s *sessions) isBarred(peer netip.Addr) bool {
 	return x != nil && x.barred
 }
 
+// restarting notes that gobgp may hold our routes back from a neighbour for a time after its session is up.
+func (s *sessions) restarting(peer netip.Addr, deferral time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.byAddr[peer]; x != nil {
+		x.deferral = deferral
+	}
+}
+
+// heldBack is until when gobgp may hold our routes back from a neighbour; zero: it does not.
+func (s *sessions) heldBack(peer netip.Addr) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	if x == nil || x.deferral == 0 || x.state != gobgp.BGP_FSM_ESTABLISHED {
+		return time.Time{}
+	}
+	if until := x.since.Add(x.deferral); time.Now().Before(until) {
+		return until
+	}
+	x.deferral = 0
+	return time.Time{}
+}
+
 // anyUp says whether a session is up.
 func (s *sessions) anyUp() bool {
 	s.mu.Lock()
@@ -276,7 +326,7 @@ func reasonOf(st apiutil.PeerState) (Reason, string) {
 	case api.PeerState_DISCONNECT_REASON_NOTIFICATION_SENT:
 		return ReasonNotificationSent, "we sent NOTIFICATION: " + strings.TrimPrefix(text, "notification-sent ")
 	case api.PeerState_DISCONNECT_REASON_HOLD_TIMER_EXPIRED:
-		return ReasonHoldTimerExpired, "Hold Timer Expired: nothing was heard from the neighbour"
+		return ReasonHoldTimerExpired, holdTimerText
 	case api.PeerState_DISCONNECT_REASON_READ_FAILED, api.PeerState_DISCONNECT_REASON_WRITE_FAILED:
 		return ReasonClosed, "the connection was closed without a NOTIFICATION"
 	case api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART:

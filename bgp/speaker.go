@@ -144,7 +144,6 @@ func (s *Speaker) begin(ctx context.Context, c Config) error {
 		s.log.Warn("BGP starts anew: AS number, router ID or listen port has changed", "AS", c.AS, "router ID", c.RouterID)
 		s.cease(ctx)
 		s.end(ctx, &api.StopBgpRequest{})
-		s.table.forget()
 	}
 	level := &slog.LevelVar{}
 	srv := server.NewBgpServer(server.LoggerOption(slog.New(s.diallers.handler()), level))
@@ -183,11 +182,12 @@ func (s *Speaker) start(ctx, watch context.Context, srv *server.BgpServer, globa
 			return fmt.Errorf("assign the %s policy: %w", name, err)
 		}
 	}
+	routes, states := s.table.forget(), s.sessions.forget()
 	// One watcher for all, so that an End-of-RIB is heard after the routes that came before it.
 	return srv.WatchEvent(watch, server.WatchEventMessageCallbacks{
-		OnBestPath:   func(p []*apiutil.Path, _ time.Time) { s.table.note(p) },
-		OnPeerUpdate: func(ev *apiutil.WatchEventMessage_PeerEvent, _ time.Time) { s.sessions.event(ev) },
-		OnPathEor:    func(p *apiutil.Path, _ time.Time) { s.sessions.endOfRIB(p); signal(s.changed) },
+		OnBestPath:   func(p []*apiutil.Path, _ time.Time) { s.table.note(routes, p) },
+		OnPeerUpdate: func(ev *apiutil.WatchEventMessage_PeerEvent, _ time.Time) { s.sessions.event(states, ev) },
+		OnPathEor:    func(p *apiutil.Path, _ time.Time) { s.sessions.endOfRIB(states, p); signal(s.changed) },
 	}, server.WatchBestPath(false), server.WatchPeer(), server.WatchEor(false))
 }
 

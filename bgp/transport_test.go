@@ -178,11 +178,16 @@ func TestReasonsOfFailure(t *testing.T) {
 		t.Parallel()
 		us, torNS := pair(t)
 		peer := passive()
-		peer.Hold, peer.GracefulRestart = 3*time.Second, false
+		peer.Hold = 3 * time.Second
 		p, _ := speak(t, us, nil, peer)
 		var s *rawbgp.Session
 		nstest.Within(t, 5*time.Second, func() (err error) { s, err = dialWith(torNS, "10.0.0.1", "10.0.0.2", ""); return err })
 		defer func() { _ = s.Close() }()
+		if err := s.Send(rawbgp.Announce([]uint32{65001}, addr("10.0.0.1"), prefixList("10.130.1.0/24"))); err != nil {
+			t.Fatal(err)
+		}
+		p.learns("10.130.1.0/24 via 10.0.0.1")
+		p.learns() // although it speaks graceful restart: it is dead, not restarting
 		nstest.Within(t, 10*time.Second, func() error {
 			if st := p.peer("tor"); st.Reason != ReasonHoldTimerExpired {
 				return fmt.Errorf("state %+v", st)
