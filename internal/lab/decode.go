@@ -24,6 +24,8 @@ type value struct {
 	d    *decoder
 	path string // as the user would say it: topology.nodes.n1.binds[0]
 	node *yaml.Node
+
+	merging int // levels of merge keys that led here
 }
 
 func (d *decoder) document(text []byte) (value, bool) {
@@ -83,7 +85,13 @@ func (v value) entries() []entry {
 		e := entry{key: k.Value, at: k, value: v.at(path, n)}
 		switch {
 		case k.Tag == "!!merge":
-			merged = append(merged, v.at(v.path, n).entries()...)
+			if v.merging > 9 {
+				v.at(path, k).errorf("merges into itself, or too deep")
+				continue
+			}
+			m := v.at(v.path, n)
+			m.merging = v.merging + 1
+			merged = append(merged, m.entries()...)
 		case seen[e.key]:
 			v.at(path, k).errorf("is given twice")
 		default:

@@ -292,7 +292,8 @@ func (d *deployment) each(ctx context.Context, do func(*birth) error) error {
 			return nil
 		})
 	}
-	return errors.Join(ctx.Err(), g.Wait())
+	err := g.Wait()
+	return errors.Join(ctx.Err(), err)
 }
 
 func (b *birth) expect(word string) error {

@@ -62,8 +62,6 @@ func (f *topologyFile) checkNode(n Node) {
 		at.errorf("network-mode: node %q has no network of its own either", other)
 	case n.Kind == KindBridge:
 		at.errorf("network-mode: a bridge has a network of its own")
-	case len(n.Sysctls) > 0:
-		at.errorf("sysctls: the network is node %q's; set them there", other)
 	}
 }
 

@@ -62,7 +62,11 @@ type folder struct {
 func lockFolder(ctx context.Context, path string, create bool) (*folder, error) {
 	for {
 		if create {
-			if err := os.MkdirAll(path, 0o700); err != nil {
+			err := os.MkdirAll(path, 0o700)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // the last other lab just took the state directory along
+			}
+			if err != nil {
 				return nil, fmt.Errorf("lab state: %w", err)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -175,6 +174,10 @@ func (f *fleet) startPings(ctx context.Context, flows []ping) (stop func() ([]pr
 
 // restart ends a node's agent, leaves it dead for a moment, and starts it again.
 func (f *fleet) restart(ctx context.Context, node string, sig unix.Signal) error {
+	before, err := f.sessions(ctx, node)
+	if err != nil {
+		return err
+	}
 	if err := f.lab.Signal(ctx, node, sig, true); err != nil {
 		return err
 	}
@@ -184,24 +187,21 @@ func (f *fleet) restart(ctx context.Context, node string, sig unix.Signal) error
 	if err := f.lab.Start(ctx, node); err != nil {
 		return err
 	}
-	return until(ctx, patience, func(ctx context.Context) error { return f.established(ctx, node, "", 0) })
+	return until(ctx, patience, func(ctx context.Context) error { return f.back(ctx, node, before) })
 }
 
 // restartTor kills tor1's routing process, its kernel routes staying where they are, and starts it
-// again; all is well when it has new sessions with the nodes, and all routes.
+// again; all is well when its nodes have new sessions with it, and everybody all routes.
 func (f *fleet) restartTor(ctx context.Context) error {
 	const tor = "tor1"
-	before := map[string]int{}
-	for _, n := range []string{"n1", "n2"} {
+	nodes := []string{"n1", "n2"}
+	before := map[string]map[string]session{}
+	for _, n := range nodes {
 		all, err := f.sessions(ctx, n)
 		if err != nil {
 			return err
 		}
-		for _, s := range all {
-			if strings.HasSuffix(s.Name, "-"+tor) {
-				before[n] = s.Flaps
-			}
-		}
+		before[n] = all
 	}
 	if err := f.lab.Signal(ctx, tor, unix.SIGKILL, true); err != nil {
 		return err
@@ -210,8 +210,15 @@ func (f *fleet) restartTor(ctx context.Context) error {
 		return err
 	}
 	return until(ctx, patience, func(ctx context.Context) error {
-		for n, flaps := range before {
-			if err := f.established(ctx, n, n+"-"+tor, flaps); err != nil {
+		for _, n := range nodes {
+			now, err := f.sessions(ctx, n)
+			if err != nil {
+				return err
+			}
+			if name := n + "-" + tor; now[name].Flaps <= before[n][name].Flaps {
+				return fmt.Errorf("%s has not noticed yet", n)
+			}
+			if err := f.back(ctx, n, before[n]); err != nil {
 				return err
 			}
 		}
@@ -219,9 +226,13 @@ func (f *fleet) restartTor(ctx context.Context) error {
 	})
 }
 
-// cutAndRestore takes the carrier from n2's link to tor1, by shutting down the port on tor1, waits
-// until n2 has moved, and opens the port again.
+// cutAndRestore takes the carrier from n2's link to tor1, by shutting down the port on tor1, gives
+// the network a moment to move, and opens the port again.
 func (f *fleet) cutAndRestore(ctx context.Context) error {
+	before, err := f.sessions(ctx, "n2")
+	if err != nil {
+		return err
+	}
 	if err := f.port(ctx, "down"); err != nil {
 		return err
 	}
@@ -231,7 +242,7 @@ func (f *fleet) cutAndRestore(ctx context.Context) error {
 	if err := f.port(ctx, "up"); err != nil {
 		return err
 	}
-	return until(ctx, patience, func(ctx context.Context) error { return f.established(ctx, "n2", "", 0) })
+	return until(ctx, patience, func(ctx context.Context) error { return f.back(ctx, "n2", before) })
 }
 
 // port sets tor1's port to n2.

@@ -173,12 +173,24 @@ func (f *fleet) converged(ctx context.Context) error {
 
 // session is what podroute peers tells of one.
 type session struct {
-	Name  string `json:"name"`
-	State string `json:"state"`
-	Flaps int    `json:"flaps"`
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	Flaps    int    `json:"flaps"`
+	Families []struct {
+		Received int `json:"received"`
+	} `json:"families"`
 }
 
-func (f *fleet) sessions(ctx context.Context, node string) ([]session, error) {
+// received counts the routes that the peer has sent, of all families.
+func (s session) received() (n int) {
+	for _, f := range s.Families {
+		n += f.Received
+	}
+	return n
+}
+
+// sessions of a node, by their names.
+func (f *fleet) sessions(ctx context.Context, node string) (map[string]session, error) {
 	out, err := f.lab.Run(ctx, node, "podroute", "peers", "-o", "json")
 	if err != nil {
 		return nil, err
@@ -189,25 +201,31 @@ func (f *fleet) sessions(ctx context.Context, node string) ([]session, error) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		return nil, fmt.Errorf("podroute peers: %w", err)
 	}
-	return r.Peers, nil
+	all := map[string]session{}
+	for _, s := range r.Peers {
+		all[s.Name] = s
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s has no sessions", node)
+	}
+	return all, nil
 }
 
-// established is nil when all sessions of a node are; with a peer's name, when that one is and has
-// been down more often than before.
-func (f *fleet) established(ctx context.Context, node, name string, before int) error {
-	all, err := f.sessions(ctx, node)
+// back is nil when a node has all sessions of before again, with as many routes received. Not before
+// that is a graceful restart over, and another may follow (RFC 4724 section 4.2: a peer that restarts
+// again loses what it has not sent anew).
+func (f *fleet) back(ctx context.Context, node string, before map[string]session) error {
+	now, err := f.sessions(ctx, node)
 	if err != nil {
 		return err
 	}
-	if len(all) == 0 {
-		return fmt.Errorf("%s: no sessions", node)
-	}
-	for _, s := range all {
-		if name != "" && s.Name != name {
-			continue
-		}
-		if s.State != "Established" || name != "" && s.Flaps <= before {
-			return fmt.Errorf("%s: session %s is %s", node, s.Name, s.State)
+	for name, b := range before {
+		n := now[name]
+		switch {
+		case n.State != "Established":
+			return fmt.Errorf("session %s is %s", name, n.State)
+		case n.received() < b.received():
+			return fmt.Errorf("session %s has brought %d routes of %d", name, n.received(), b.received())
 		}
 	}
 	return nil
