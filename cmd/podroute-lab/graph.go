@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,9 @@ func graphCommand() *cobra.Command {
 		Short: "Draw a topology",
 		Args:  exactly(),
 		RunE: func(_ *cobra.Command, _ []string) error {
+			if mermaid && dot {
+				return usageError{errors.New("either --mermaid or --dot")}
+			}
 			top, err := t.topology()
 			if err != nil {
 				return err
@@ -33,6 +37,5 @@ func graphCommand() *cobra.Command {
 	_ = c.Flags().MarkHidden("name")
 	c.Flags().BoolVar(&mermaid, "mermaid", false, "as a Mermaid diagram")
 	c.Flags().BoolVar(&dot, "dot", false, "as a Graphviz graph")
-	c.MarkFlagsMutuallyExclusive("mermaid", "dot")
 	return c
 }

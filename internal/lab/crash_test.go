@@ -34,7 +34,7 @@ func TestCrash(t *testing.T) {
 		time.Sleep(time.Duration(rand.Int64N(int64(120 * time.Millisecond))))
 		_ = c.Process.Signal(unix.SIGKILL)
 		err := c.Wait()
-		l, openErr := Open(state, name)
+		_, openErr := Open(state, name)
 		switch {
 		case openErr == nil && err == nil:
 			outcomes["complete"]++
@@ -44,7 +44,7 @@ func TestCrash(t *testing.T) {
 			outcomes["half done"]++
 		}
 		if i%2 == 0 {
-			l, err = Deploy(testContext(t), topologyAt(t, file), Options{StateDir: state, Reconfigure: true})
+			l, err := Deploy(testContext(t), topologyAt(t, file), Options{StateDir: state, Reconfigure: true})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -204,7 +204,7 @@ func (d *deployment) spawn(n Node, netOf int) (*birth, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "init"), os.NewFile(uintptr(pair[1]), "deployer") //nolint:gosec // descriptors fit
+	ours, theirs := os.NewFile(uintptr(pair[0]), "init"), os.NewFile(uintptr(pair[1]), "deployer")
 	defer func() { _, _ = ours.Close(), theirs.Close() }()
 	listener, err := listen(filepath.Join(d.folder.path, n.Name+".sock"))
 	if err != nil {

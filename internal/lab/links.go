@@ -76,7 +76,7 @@ func (w *network) connect(l Link) error {
 		LinkAttrs: netlink.LinkAttrs{
 			Name: l.A.Interface, MTU: l.MTU, MasterIndex: a.bridge, HardwareAddr: w.mac(l.A),
 		},
-		PeerName: l.B.Interface, PeerMTU: uint32(l.MTU), PeerHardwareAddr: w.mac(l.B), //nolint:gosec // checked by Load
+		PeerName: l.B.Interface, PeerMTU: uint32(l.MTU), PeerHardwareAddr: w.mac(l.B),
 		PeerNamespace: netlink.NsFd(b.ns),
 	}
 	if err := a.handle.LinkAdd(veth); err != nil {

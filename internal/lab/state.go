@@ -192,7 +192,7 @@ func (n nodeRecord) kill(ctx context.Context) error {
 		return fmt.Errorf("node %s: kill %d: %w", n.Name, n.PID, err)
 	}
 	for {
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor fits
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		ready, err := unix.Poll(fds, 100)
 		switch {
 		case err != nil && !errors.Is(err, unix.EINTR):

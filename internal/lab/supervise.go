@@ -186,7 +186,7 @@ func memoryFile(name string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("memfd_create: %w", err)
 	}
-	return os.NewFile(uintptr(fd), name), nil //nolint:gosec // a descriptor fits
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 func contents(f *os.File) (string, error) {

@@ -187,7 +187,7 @@ func (f *fleet) restart(ctx context.Context, node string, sig unix.Signal) error
 	if err := f.lab.Start(ctx, node); err != nil {
 		return err
 	}
-	return until(ctx, patience, func(ctx context.Context) error { return f.back(ctx, node, before) })
+	return until(ctx, func(ctx context.Context) error { return f.back(ctx, node, before) })
 }
 
 // restartTor kills tor1's routing process, its kernel routes staying where they are, and starts it
@@ -209,7 +209,7 @@ func (f *fleet) restartTor(ctx context.Context) error {
 	if err := f.lab.Start(ctx, tor); err != nil {
 		return err
 	}
-	return until(ctx, patience, func(ctx context.Context) error {
+	return until(ctx, func(ctx context.Context) error {
 		for _, n := range nodes {
 			now, err := f.sessions(ctx, n)
 			if err != nil {
@@ -242,7 +242,7 @@ func (f *fleet) cutAndRestore(ctx context.Context) error {
 	if err := f.port(ctx, "up"); err != nil {
 		return err
 	}
-	return until(ctx, patience, func(ctx context.Context) error { return f.back(ctx, "n2", before) })
+	return until(ctx, func(ctx context.Context) error { return f.back(ctx, "n2", before) })
 }
 
 // port sets tor1's port to n2.
@@ -275,5 +275,5 @@ func (f *fleet) deleteRoutes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return until(ctx, patience, f.converged)
+	return until(ctx, f.converged)
 }

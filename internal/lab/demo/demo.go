@@ -96,7 +96,7 @@ func up(ctx context.Context, o Options, r *Report) (f *fleet, err error) {
 			return fmt.Sprintf("%d wired by podroute-cni through libcni, %.1f ms each", len(f.pods), float64(took.Microseconds())/1000), err
 		}},
 		{"routes", func(ctx context.Context, _ *Report) (string, error) {
-			err := until(ctx, patience, f.converged)
+			err := until(ctx, f.converged)
 			return "every node and router knows every pod subnet", err
 		}},
 	})

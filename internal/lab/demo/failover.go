@@ -71,7 +71,7 @@ func (f *fleet) cutOnce(ctx context.Context) (Cut, error) {
 	if err != nil {
 		return Cut{}, err
 	}
-	if err := until(ctx, patience, f.direct); err != nil {
+	if err := until(ctx, f.direct); err != nil {
 		return Cut{}, err
 	}
 	return Cut{LongestGap: e.LongestGap, Sent: e.Sent, Lost: e.Lost}, nil

@@ -123,8 +123,8 @@ func each(nodes []string, do func(node string) error) error {
 }
 
 // until polls until cond returns nil, and returns its last error when time is up.
-func until(ctx context.Context, d time.Duration, cond func(context.Context) error) error {
-	limit, cancel := context.WithTimeout(ctx, d)
+func until(ctx context.Context, cond func(context.Context) error) error {
+	limit, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -139,7 +139,7 @@ func until(ctx context.Context, d time.Duration, cond func(context.Context) erro
 		}
 		select {
 		case <-limit.Done():
-			return errors.Join(ctx.Err(), fmt.Errorf("not within %v: %w", d, last))
+			return errors.Join(ctx.Err(), fmt.Errorf("not within %v: %w", patience, last))
 		case <-tick.C:
 		}
 	}

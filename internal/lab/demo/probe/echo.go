@@ -70,7 +70,7 @@ func (d Dial) ask() (a Answer, err error) {
 	var c net.Conn
 	err = within(d.From, func() (err error) {
 		dialer := net.Dialer{Deadline: deadline}
-		c, err = dialer.Dial("tcp", netip.AddrPortFrom(d.To, Port).String()) //nolint:noctx // the deadline bounds it
+		c, err = dialer.Dial("tcp", netip.AddrPortFrom(d.To, Port).String())
 		return err
 	})
 	if err != nil {

@@ -95,7 +95,9 @@ func wire(name string, plugins []string) (Pod, error) {
 	result, err := libcni.NewCNIConfig(plugins, nil).AddNetworkList(ctx, list, &libcni.RuntimeConf{
 		ContainerID: hex.EncodeToString(id[:]), NetNS: ns, IfName: "eth0",
 		Args: [][2]string{
-			{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "demo"}, {"K8S_POD_NAME", name},
+			{"IgnoreUnknown", "1"},
+			{"K8S_POD_NAMESPACE", "demo"},
+			{"K8S_POD_NAME", name},
 			{"K8S_POD_INFRA_CONTAINER_ID", hex.EncodeToString(id[:])},
 		},
 	})

@@ -62,7 +62,7 @@ func (g *pinger) send(phase time.Duration) {
 		g.probes = append(g.probes, pinged{at: time.Now()})
 		g.mu.Unlock()
 		// An error, such as that of an ICMP message about an earlier probe, means that this one is lost.
-		_, _ = g.conn.Write(binary.BigEndian.AppendUint64(nil, uint64(number))) //nolint:gosec // not negative
+		_, _ = g.conn.Write(binary.BigEndian.AppendUint64(nil, uint64(number)))
 	}
 }
 
