@@ -102,40 +102,37 @@ func (a *Agent) reconcile(ctx context.Context) {
 		a.fail(fmt.Errorf("read the host's links: %w", err))
 		return
 	}
+	hung := a.hangUp(ctx, links)
 	foreign, err := a.fib.Foreign(ctx)
 	if err != nil {
-		a.fail(fmt.Errorf("read the host's routes: %w", err))
+		a.fail(errors.Join(hung, fmt.Errorf("read the host's routes: %w", err)))
 		return
 	}
 	l := &a.loop
-	before := l.desired.BGP
 	l.links = links
 	l.desired = desired(Inputs{
 		NodeName: a.NodeName, Snapshot: a.Source.Snapshot(), Links: links, Foreign: foreign, Restarting: a.restarted,
 	})
 	l.resolver = newResolver(links)
-	a.fail(errors.Join(a.hangUp(ctx, before), a.apply(ctx)))
+	a.fail(errors.Join(hung, a.apply(ctx)))
 }
 
 // hangUp ends the sessions over links that just went down, before anything else is done: until our
-// neighbours hear of it, they send us what we cannot deliver.
-func (a *Agent) hangUp(ctx context.Context, before bgp.Config) error {
-	down := map[string]bool{}
-	for _, p := range a.loop.desired.BGP.Peers {
-		down[p.Name] = p.Down
-	}
-	before.Peers = slices.Clone(before.Peers)
+// other neighbours hear of it, they send us what we cannot deliver.
+func (a *Agent) hangUp(ctx context.Context, links []routes.Link) error {
+	cfg, up := a.loop.desired.BGP, uplinks(links)
+	cfg.Peers = slices.Clone(cfg.Peers)
 	hang := false
-	for i, p := range before.Peers {
-		if down[p.Name] && !p.Down {
-			before.Peers[i].Down = true
+	for i, p := range cfg.Peers {
+		if l, ok := onLink(up, p.Address); ok && !l.Up && !p.Down {
+			cfg.Peers[i].Down = true
 			hang = true
 		}
 	}
 	if !hang {
 		return nil
 	}
-	if err := a.speaker.Set(ctx, before); err != nil {
+	if err := a.speaker.Set(ctx, cfg); err != nil {
 		return fmt.Errorf("end the sessions over links that are down: %w", err)
 	}
 	return nil
