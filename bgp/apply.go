@@ -29,7 +29,8 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	_, _, reflects := sides(c)
 	s.sessions.set(c.Peers, c.Transit || reflects)
 
-	if before := s.rules; fmt.Sprint(before) != fmt.Sprint(rules) {
+	in, out := printsOf(rules.Import), printsOf(rules.Export)
+	if s.now.AS == 0 || !in.equal(s.in) || !out.equal(s.out) {
 		if err := s.srv.SetPolicies(ctx, policiesOf(rules)); err != nil {
 			return append(errs, fmt.Errorf("set policies: %w", err))
 		}
@@ -38,9 +39,9 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	kept, peerErrs := s.applyPeers(ctx, c)
 	errs = append(errs, peerErrs...)
 	for _, p := range kept {
-		errs = append(errs, s.reevaluate(ctx, p, s.rules, rules)...)
+		errs = append(errs, s.reevaluate(ctx, p, in, out)...)
 	}
-	s.now, s.rules = c, rules
+	s.now, s.rules, s.in, s.out = c, rules, in, out
 	return errs
 }
 
@@ -177,18 +178,18 @@ func (s *Speaker) limit(ctx context.Context, c Config, p Peer) error {
 
 // reevaluate looks anew at a neighbour's routes where rules that concern it have changed (RFC 2918 without
 // the refresh: what the neighbour sent is still known).
-func (s *Speaker) reevaluate(ctx context.Context, p Peer, old, rules policy) []error {
+func (s *Speaker) reevaluate(ctx context.Context, p Peer, in, out prints) []error {
 	var errs []error
-	for dir, changed := range map[api.ResetPeerRequest_Direction]bool{
-		api.ResetPeerRequest_DIRECTION_IN:  forPeer(old.Import, p.Address) != forPeer(rules.Import, p.Address),
-		api.ResetPeerRequest_DIRECTION_OUT: forPeer(old.Export, p.Address) != forPeer(rules.Export, p.Address),
-	} {
-		if changed {
-			if err := s.soft(ctx, p.Address, dir); err != nil {
-				errs = append(errs, &PeerError{Peer: p.Name, Err: err})
-			}
+	again := func(dir api.ResetPeerRequest_Direction, same bool) {
+		if same {
+			return
+		}
+		if err := s.soft(ctx, p.Address, dir); err != nil {
+			errs = append(errs, &PeerError{Peer: p.Name, Err: err})
 		}
 	}
+	again(api.ResetPeerRequest_DIRECTION_IN, in.same(s.in, p.Address))
+	again(api.ResetPeerRequest_DIRECTION_OUT, out.same(s.out, p.Address))
 	return errs
 }
 

@@ -107,7 +107,8 @@ func (s *sessions) heard(peer netip.Addr, r slog.Record) {
 	if x == nil || x.state == gobgp.BGP_FSM_ESTABLISHED || x.barred || x.peer.Down {
 		return
 	}
-	why, text := x.reason, x.text
+	var why Reason
+	var text string
 	switch r.Message {
 	case "failed to connect":
 		why, text = dialReason(x.peer, attrs["Error"].String())

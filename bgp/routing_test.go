@@ -155,7 +155,7 @@ func TestRouterRestartWithdrawsNothing(t *testing.T) {
 	}
 	p.must("restart")
 	for i, r := range rs {
-		r.ends(5 * time.Second)
+		_ = r.ends(5 * time.Second)
 		if got := r.told(); i%2 == 0 && len(got) != 7 {
 			t.Errorf("neighbour %d is left with %v", i, got)
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// String is the rule as one line of text, which tests compare and forPeer fingerprints.
+// String is the rule as one line of text, which tests compare and prints are made of.
 func (r rule) String() string {
 	var b strings.Builder
 	b.WriteString([]string{"any", "own", "internal", "external"}[r.From])

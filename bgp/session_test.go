@@ -98,14 +98,26 @@ func TestFiltersChangeUnderTheSession(t *testing.T) {
 		filter Filter
 		want   []string
 	}{
-		{"accept more", Filter{Accept: []PrefixRange{within("192.168.0.0/16")}},
-			[]string{"10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1", "192.168.0.0/16 via 10.0.0.1"}},
-		{"accept the default route by name", Filter{Accept: []PrefixRange{{pfx("0.0.0.0/0"), 0, 0}}},
-			[]string{"0.0.0.0/0 via 10.0.0.1", "10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1"}},
-		{"a range is no name", Filter{Accept: []PrefixRange{{pfx("0.0.0.0/0"), 0, 1}}},
-			[]string{"10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1"}},
-		{"reject wins", Filter{Accept: []PrefixRange{within("10.130.0.0/16")}, Reject: []PrefixRange{within("10.130.3.0/24")}},
-			[]string{"10.130.1.0/24 via 10.0.0.1"}},
+		{
+			"accept more",
+			Filter{Accept: []PrefixRange{within("192.168.0.0/16")}},
+			[]string{"10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1", "192.168.0.0/16 via 10.0.0.1"},
+		},
+		{
+			"accept the default route by name",
+			Filter{Accept: []PrefixRange{{pfx("0.0.0.0/0"), 0, 0}}},
+			[]string{"0.0.0.0/0 via 10.0.0.1", "10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1"},
+		},
+		{
+			"a range is no name",
+			Filter{Accept: []PrefixRange{{pfx("0.0.0.0/0"), 0, 1}}},
+			[]string{"10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1"},
+		},
+		{
+			"reject wins",
+			Filter{Accept: []PrefixRange{within("10.130.0.0/16")}, Reject: []PrefixRange{within("10.130.3.0/24")}},
+			[]string{"10.130.1.0/24 via 10.0.0.1"},
+		},
 		{"back", Filter{}, []string{"10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1"}},
 	}
 	for _, s := range steps {
@@ -207,7 +219,7 @@ func TestMaxPrefixes(t *testing.T) {
 			}
 		}
 	}()
-	r.ends(10 * time.Second)
+	_ = r.ends(10 * time.Second)
 	nstest.Within(t, 5*time.Second, func() error {
 		if st := p.peer("tor"); st.Reason != ReasonMaxPrefixes || st.State == "Established" {
 			return fmt.Errorf("state %+v", st)
@@ -318,7 +330,7 @@ func TestANewASStartsAnew(t *testing.T) {
 	p.learns("10.130.1.0/24 via 10.0.0.1")
 	c.AS = 65003
 	p.set(c)
-	r.ends(5 * time.Second)
+	_ = r.ends(5 * time.Second)
 	p.learns()
 	r = dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
 	if u := r.announces("10.130.2.0/24"); !slices.Equal(u.ASPath, []uint32{65003}) {

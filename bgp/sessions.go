@@ -1,7 +1,6 @@
 package bgp
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -199,11 +198,11 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	case !x.stale && lasted > settled:
 		s.agenda.set(addr, redial, time.Now())
 	}
-	level := slog.LevelWarn
+	say := s.log.Warn
 	if x.reason == ReasonReconfigured {
-		level = slog.LevelInfo
+		say = s.log.Info
 	}
-	s.log.Log(context.Background(), level, "BGP session is down", "peer", x.peer.Name, "address", addr, "reason", x.text, "routes kept", x.stale)
+	say("BGP session is down", "peer", x.peer.Name, "address", addr, "reason", x.text, "routes kept", x.stale)
 }
 
 func (s *sessions) tooMany(x *session) {

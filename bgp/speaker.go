@@ -42,6 +42,8 @@ type Speaker struct {
 	global string // what srv was started with
 	now    Config // what srv runs
 	rules  policy
+	in     prints                // of rules.Import
+	out    prints                // of rules.Export
 	inside map[netip.Addr]string // the session keys of the neighbours in srv
 
 	began   atomic.Int64 // when the first Set started srv, in nanoseconds; 0 before
@@ -155,7 +157,7 @@ func (s *Speaker) begin(ctx context.Context, c Config) error {
 		return err
 	}
 	s.srv, s.stop, s.global = srv, stop, global.String()
-	s.now, s.rules = Config{}, policy{}
+	s.now, s.rules, s.in, s.out = Config{}, policy{}, prints{}, prints{}
 	clear(s.inside)
 	if s.began.Load() == 0 {
 		s.began.Store(time.Now().UnixNano())

@@ -1,0 +1,69 @@
+package bgp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// importRules are what is accepted from the neighbours.
+func importRules(c Config) []rule {
+	rules := []rule{{From: fromUs, Verdict: accept}}
+	rules = ranged(rules, rule{Verdict: reject}, inside(c.NeverEver))
+	rules = append(rules, loopRules(c)...)
+	for _, p := range c.Peers {
+		rules = ranged(rules, rule{Peers: p.key(), Verdict: reject}, p.Import.Reject)
+	}
+	for _, p := range c.Peers {
+		exact := slices.DeleteFunc(slices.Clone(p.Import.Accept), func(r PrefixRange) bool { return !r.exact() })
+		rules = ranged(rules, rule{Peers: p.key(), Verdict: accept}, exact)
+	}
+	rules = ranged(rules, rule{Verdict: reject}, c.Never)
+
+	var closed []netip.Addr // peers that nothing more is accepted from
+	for _, p := range c.Peers {
+		if p.Only != nil {
+			rules = ranged(rules, rule{Peers: p.key(), Verdict: accept}, exactly(p.Only))
+			closed = append(closed, p.key()...)
+		}
+	}
+	if closed != nil {
+		rules = append(rules, rule{Peers: closed, Verdict: reject})
+	}
+	rules = ranged(rules, rule{Verdict: accept}, c.Import)
+	for _, p := range c.Peers {
+		rules = ranged(rules, rule{Peers: p.key(), Verdict: accept}, p.Import.Accept)
+	}
+	return rules
+}
+
+// loopRules keep out AS paths with our own AS in them, more often than the peer may (RFC 4271 section 9.1.2),
+// with AS 0 (RFC 7607) or with an AS_SET (RFC 9774), which gobgp shows as AS 0. gobgp has a check for loops of
+// its own, which is turned off: it drops the UPDATE without taking the route away that the UPDATE replaces.
+func loopRules(c Config) []rule {
+	rules := []rule{{Path: []string{"_0_"}, Verdict: reject}}
+	index := map[string]int{}
+	for _, p := range c.Peers {
+		var path []string
+		for _, as := range []uint32{c.AS, p.LocalAS} {
+			switch {
+			case as == 0:
+			case p.AllowOwnAS == 0:
+				path = append(path, fmt.Sprintf("_%d_", as))
+			default: // \b, because _ takes the separator with it, and the next match finds none
+				path = append(path, fmt.Sprintf(`(\b%d\b.*){%d}`, as, p.AllowOwnAS+1))
+			}
+		}
+		key := fmt.Sprint(path)
+		if _, ok := index[key]; !ok {
+			index[key] = len(rules)
+			rules = append(rules, rule{Path: path, Verdict: reject})
+		}
+		i := index[key]
+		rules[i].Peers = append(rules[i].Peers, p.key()...)
+	}
+	if len(rules) == 2 { // the same for all: one rule that need not look at the neighbour
+		return []rule{{Path: append(rules[0].Path, rules[1].Path...), Verdict: reject}}
+	}
+	return rules
+}
