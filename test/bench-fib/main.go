@@ -84,8 +84,8 @@ func (b *bench) all(ctx context.Context) ([]measured, error) {
 				if err != nil {
 					return nil, err
 				}
-				fmt.Fprintf(b.progress, "%3d prefixes an UPDATE, round %d of %d: %-8s  in the FIB after %4.0f ms, out of it after %4.0f ms\n",
-					per, round+1, b.rounds, d, m.InstallMS, m.WithdrawMS)
+				fmt.Fprintf(b.progress, "%3d prefixes an UPDATE, round %d of %d: %-8s  in the FIB after %4.0f ms, out of it after %4.0f ms (others: %.1f CPUs)\n",
+					per, round+1, b.rounds, d, m.InstallMS, m.WithdrawMS, m.Others)
 				out = append(out, m)
 			}
 		}

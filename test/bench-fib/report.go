@@ -34,12 +34,14 @@ type figures struct {
 	Withdraw spread `json:"withdraw_ratio"`
 }
 
-// report is what a whole invocation found.
+// report is what a whole invocation found. Others is the median of how many processors other programs
+// kept busy meanwhile.
 type report struct {
 	Prefixes int        `json:"prefixes"`
 	Rounds   int        `json:"rounds"`
 	Limit    float64    `json:"limit"`
 	Ratio    float64    `json:"ratio"`
+	Others   float64    `json:"others_cpus"`
 	Pass     bool       `json:"pass"`
 	Figures  []figures  `json:"figures"`
 	Runs     []measured `json:"runs"`
@@ -48,6 +50,7 @@ type report struct {
 // summarize computes medians and ratios. Podroute's install ratio with the first packing decides.
 func summarize(runs []measured, packings []int) report {
 	r := report{Prefixes: prefixes, Limit: limit, Runs: runs}
+	r.Others = spreadOf(values(runs, func(m measured) float64 { return m.Others })).Median
 	for _, per := range packings {
 		for _, d := range []string{devBIRD, devPodroute, devFRR} {
 			mine := selected(runs, per, d)
@@ -143,7 +146,8 @@ func (r report) table(w io.Writer) error {
 	if !r.Pass {
 		verdict = "FAIL"
 	}
-	_, err := fmt.Fprintf(w, "\nbench-fib: %s: %.2f times BIRD's time at %d prefixes an UPDATE, at most %.2f\n",
+	fmt.Fprintf(w, "\nother programs kept %.1f processors busy meanwhile (median)\n", r.Others)
+	_, err := fmt.Fprintf(w, "bench-fib: %s: %.2f times BIRD's time at %d prefixes an UPDATE, at most %.2f\n",
 		verdict, r.Ratio, packings()[0], r.Limit)
 	return err
 }

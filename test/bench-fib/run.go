@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/podroute/podroute/internal/nstest"
@@ -41,6 +42,8 @@ type measured struct {
 	IdleRSS int `json:"idle_rss_kib"`
 	FullRSS int `json:"full_rss_kib"`
 	Updates int `json:"updates"`
+	// Others is how many processors worked for other programs while the routes went in.
+	Others float64 `json:"others_cpus"`
 }
 
 // run makes a feeder and a device, measures, and removes both.
@@ -154,12 +157,19 @@ func (b *bench) install(ctx context.Context, m *measured, r rig) error {
 	if err != nil {
 		return err
 	}
+	load, err := newLoad(append(slices.Clone(r.procs), r.feeder.proc))
+	if err != nil {
+		return err
+	}
 	if err = r.feeder.send(ctx); err != nil {
 		return err
 	}
 	done, err := r.table.await(ctx, b.prefixes, true)
 	if err != nil {
 		return fmt.Errorf("install: %w", err)
+	}
+	if m.Others, err = load.others(); err != nil {
+		return err
 	}
 	if err = pause(ctx, settle); err != nil {
 		return err
