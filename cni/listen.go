@@ -52,6 +52,16 @@ func (s *Server) listen() error {
 	return nil
 }
 
+// close gives the socket up before anybody has served it.
+func (s *Server) close() error {
+	s.unlisten()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.listener
+	s.listener = nil
+	return l.Close()
+}
+
 // unlisten removes the socket's name, unless a successor has taken it over. The listener itself is
 // closed by the server that uses it.
 func (s *Server) unlisten() {

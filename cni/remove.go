@@ -13,23 +13,37 @@ import (
 // remove deletes an attachment's link, if there is one, and then lets go of its addresses. The
 // attachment's lock is held.
 func (s *Server) remove(ctx context.Context, name string) error {
-	conn, err := s.conns.get()
+	index, err := s.find(name)
 	if err != nil {
-		return err
-	}
-	link, err := conn.LinkByName(name)
-	s.conns.put(conn)
-	if err != nil && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("find %s: %w", name, err)
 	}
-	if err == nil {
-		if err := s.deleteLink(ctx, link.Index); err != nil {
+	if index != 0 {
+		if err := s.deleteLink(ctx, index); err != nil {
 			return fmt.Errorf("delete %s: %w", name, err)
 		}
 	}
 	failpoint.Hit("cni.after-delete")
-	s.forget(name)
+	s.table.remove(name, 0)
+	s.alloc.Release(name)
 	return nil
+}
+
+// find returns the index of an attachment's host link, 0 where there is none: from the table, because
+// somebody may have renamed the link, or by its name, because it may be in quarantine.
+func (s *Server) find(name string) (index int, err error) {
+	if e, ok := s.table.get(name); ok && e.index != 0 {
+		return e.index, nil
+	}
+	conn, err := s.conns.get()
+	if err != nil {
+		return 0, err
+	}
+	defer s.conns.put(conn)
+	link, err := conn.LinkByName(name)
+	if errors.Is(err, unix.ENODEV) {
+		return 0, nil
+	}
+	return link.Index, err
 }
 
 // deleteLink deletes a link, and returns as soon as it, and with it the pod's end, is out of sight.
@@ -58,10 +72,4 @@ func (s *Server) deleteLink(ctx context.Context, index int) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// forget lets go of an attachment whose link is gone.
-func (s *Server) forget(name string) {
-	s.table.remove(name, 0)
-	s.alloc.Release(name)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -134,7 +133,14 @@ func (q *request) readAddresses() *types.Error {
 
 // isID follows the specification's rule for container IDs and network names.
 func isID(s string) bool {
-	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.\-]*$`).MatchString(s)
+	for i := range len(s) {
+		c := s[i]
+		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !alnum && (i == 0 || c != '_' && c != '.' && c != '-') {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // isIfName is the kernel's rule (dev_valid_name), and no '%', which it takes for a template.

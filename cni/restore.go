@@ -22,11 +22,22 @@ type suspect struct {
 	index int
 }
 
-// Restore reads the journal: it dumps the links, rebuilds the allocator and the table from their
-// aliases, puts back missing host routes, and quarantines links without an alias. Then it opens the
-// socket; calls wait there until Run. It fails, with nothing changed, rather than act on a partial
-// dump. One address in two aliases is logged, and stays taken until both links are gone.
+// Restore opens the socket, at which calls wait until Run, and reads the journal: it dumps the links,
+// rebuilds the allocator and the table from their aliases, puts back missing host routes, and
+// quarantines links without an alias. It fails, with no link touched, where another agent serves the
+// socket, and rather than act on a partial dump. One address in two aliases is logged, and stays taken
+// until both links are gone.
 func (s *Server) Restore(context.Context) error {
+	if err := s.listen(); err != nil {
+		return err
+	}
+	if err := s.restore(); err != nil {
+		return errors.Join(err, s.close())
+	}
+	return nil
+}
+
+func (s *Server) restore() error {
 	conn, err := s.conns.get()
 	if err != nil {
 		return err
@@ -62,7 +73,7 @@ func (s *Server) Restore(context.Context) error {
 		}
 	}
 	s.log.Info("restored pods from the kernel", "pods", len(found), "quarantined", len(s.suspects))
-	return s.listen()
+	return nil
 }
 
 // isolate quarantines a link.

@@ -181,18 +181,32 @@ func wirePod(conn *rtnl.Conn, index int, w wiring) error {
 func wireHost(conn *rtnl.Conn, index int, a Attachment, l hostlink.Link) error {
 	for _, addr := range a.Addresses {
 		err := conn.SetNeighbour(index, addr, l.PodMAC)
+		if err != nil {
+			err = explainHost(conn, index, addr, err)
+		}
 		if err := step("cni.after-host-neighbour", err, "make %v a neighbour of %s", addr, l.Name); err != nil {
 			return err
 		}
 		err = conn.AddRoute(rtnl.Route{Dst: host(addr), Link: index, Metric: routeMetric, Protocol: routeProtocol})
-		if errors.Is(err, unix.EEXIST) {
-			err = ours(conn, index, addr)
+		if err != nil {
+			err = explainHost(conn, index, addr, err)
 		}
 		if err := step("cni.after-host-route", err, "route %v to %s", host(addr), l.Name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// explainHost says what the kernel means by refusing a neighbour entry or a route on the host side.
+func explainHost(conn *rtnl.Conn, index int, addr netip.Addr, err error) error {
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return ours(conn, index, addr)
+	case addr.Is6() && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EINVAL)):
+		return fmt.Errorf("%w: is IPv6 switched off on the node? sysctl net.ipv6.conf.all.disable_ipv6=0", err)
+	}
+	return err
 }
 
 // ours tells whether the route that was there before us is the one we wanted.

@@ -33,15 +33,21 @@ func (a *agent) note(verb string, r *cnipb.Request) (*cnipb.Response, error) {
 	return a.answer, nil
 }
 
-func (a *agent) Add(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) { return a.note("ADD", r) }
-func (a *agent) Del(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) { return a.note("DEL", r) }
+func (a *agent) Add(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) {
+	return a.note("ADD", r)
+}
+func (a *agent) Del(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) {
+	return a.note("DEL", r)
+}
 func (a *agent) Check(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) {
 	return a.note("CHECK", r)
 }
 func (a *agent) Status(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) {
 	return a.note("STATUS", r)
 }
-func (a *agent) GC(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) { return a.note("GC", r) }
+func (a *agent) GC(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) {
+	return a.note("GC", r)
+}
 
 func serve(t *testing.T, a *agent) (socket string) {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"github.com/podroute/podroute/cni/cnipb"
 	"github.com/podroute/podroute/cni/hostlink"
 )
 
@@ -117,4 +118,28 @@ func TestHostLinkNames(t *testing.T) {
 			t.Errorf("%q is taken for ours", other)
 		}
 	}
+}
+
+// Whatever a runtime says, it is refused, or it makes a request that fits the journal.
+func FuzzJudge(f *testing.F) {
+	f.Add(`{"cniVersion":"1.1.0","name":"podroute"}`, "0f3b", "eth0", "K8S_POD_NAME=web;IP=10.0.0.1")
+	f.Add(`{"cniVersion":"0.3.1","name":"n","runtimeConfig":{"ips":["10.0.0.1/24"]},"args":{"cni":{"ips":[7]}}}`, "", "a b", ";;=")
+	f.Fuzz(func(t *testing.T, config, id, ifName, args string) {
+		q, bad := judge(verb{"ADD", "0.3.1", true}, &cnipb.Request{ContainerId: id, IfName: ifName, Args: args, Config: []byte(config)})
+		if bad != nil {
+			if bad.Msg == "" || bad.Code == 0 {
+				t.Fatalf("refused without a reason: %+v", bad)
+			}
+			return
+		}
+		a := Attachment{
+			ContainerID: hostlink.ID(q.containerID), IfName: q.ifName, Network: hostlink.Network(q.conf.Name),
+			HostIf: hostlink.For(q.containerID, q.ifName).Name, Addresses: []netip.Addr{netip.MustParseAddr("2001:db8:1111:2222:3333:4444:5555:6666")},
+			PodNamespace: q.podNamespace, PodName: q.podName,
+		}
+		text := a.alias()
+		if got, err := parseAlias(a.HostIf, text); err != nil || len(text) > maxAlias || got.ContainerID != a.ContainerID || got.IfName != a.IfName {
+			t.Fatalf("alias of %d bytes %q is read as %+v, %v", len(text), text, got, err)
+		}
+	})
 }
