@@ -168,6 +168,10 @@ func (f *fleet) wire(ctx context.Context, pathDir string) (time.Duration, error)
 func (f *fleet) finish(ctx context.Context, o Options, r *Report) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
+	for _, text := range f.ended(ctx) {
+		r.fail("%s", text)
+		r.Pass = false
+	}
 	if err := f.close(ctx, o.Keep); err != nil {
 		r.fail("taking the lab down: %v", err)
 		r.Pass = false

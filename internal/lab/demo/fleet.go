@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,6 +57,9 @@ func (s *shared) String() string {
 
 // deploy loads the topology with the chosen routers and starts it.
 func deploy(ctx context.Context, o Options) (*fleet, error) {
+	if o.Router == "frr" && os.Geteuid() != 0 {
+		return nil, errors.New("FRR runs as its own user, and a plain user's lab has no other user: run as root, or choose another router")
+	}
 	top, err := lab.LoadWith(o.Topology, func(name string) (string, bool) { return o.Router, name == "ROUTER" })
 	if err != nil {
 		return nil, err
@@ -95,6 +99,23 @@ func (f *fleet) close(ctx context.Context, keep bool) error {
 		return nil
 	}
 	return f.lab.Destroy(ctx)
+}
+
+// ended tells of nodes whose cmd has ended by itself, with the last line of their logs.
+func (f *fleet) ended(ctx context.Context) (out []string) {
+	for _, n := range f.lab.Topology().Nodes {
+		st, err := f.lab.Status(ctx, n.Name)
+		if err != nil || st.Running || len(n.Cmd) == 0 {
+			continue
+		}
+		text, _ := os.ReadFile(f.lab.LogFile(n.Name))
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		if len(lines) > 1 {
+			lines = lines[len(lines)-2:] // the last line is the init's own
+		}
+		out = append(out, fmt.Sprintf("%s: %q has ended: %s: %s", n.Name, n.Cmd[0], st.Ended, lines[0]))
+	}
+	return out
 }
 
 // role lists the nodes with one of the labels role=..., in the order of the file.

@@ -1,0 +1,27 @@
+package probe
+
+import (
+	"testing"
+	"time"
+)
+
+func TestTally(t *testing.T) {
+	for text, want := range map[string]Tally{
+		"":           {},
+		"++++":       {Sent: 4},
+		"++-+":       {Sent: 4, Lost: 1, Gap: 20 * time.Millisecond},
+		"+--++---++": {Sent: 10, Lost: 5, Gap: 40 * time.Millisecond},
+		"--+":        {Sent: 3, Lost: 2, Gap: 20 * time.Millisecond},
+		"+---":       {Sent: 4, Lost: 3, Gap: 30 * time.Millisecond},
+		"---":        {Sent: 3, Lost: 3, Gap: 20 * time.Millisecond},
+		"-":          {Sent: 1, Lost: 1},
+	} {
+		var probes []pinged
+		for i, c := range text {
+			probes = append(probes, pinged{at: time.Unix(0, 0).Add(time.Duration(i) * interval), answered: c == '+'})
+		}
+		if got := tally(probes); got != want {
+			t.Errorf("%q: %+v, want %+v", text, got, want)
+		}
+	}
+}
