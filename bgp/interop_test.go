@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -56,6 +57,24 @@ func TestInterop(t *testing.T) {
 		c.Paths = c.Paths[1:]
 		p.set(c)
 		tor.Learns(5*time.Second, pfx("10.130.2.0/24"))
+		tor.Learns(5*time.Second, pfx("fd10:2::/64"), addr("fd00::2"))
+	})
+}
+
+// A session over IPv6 carries IPv4 with IPv4 next hops.
+func TestInteropOverIPv6(t *testing.T) {
+	t.Parallel()
+	eachRouter(t, func(t *testing.T, kind routers.Kind) {
+		us, torNS := pair(t)
+		conf := torConfig()
+		conf.Neighbors[0].Address = addr("fd00::2")
+		conf.Neighbors[0].NextHop4 = addr("10.0.0.1")
+		tor := routers.Start(t, torNS, kind, conf)
+		peer := them()
+		peer.Address, peer.NextHops = addr("fd00::1"), map[Family]netip.Addr{IPv4: addr("10.0.0.2")}
+		p, _ := speak(t, us, nil, peer)
+		p.learns("10.130.1.0/24 via 10.0.0.1", "fd10:1::/64 via fd00::1")
+		tor.Learns(5*time.Second, pfx("10.130.2.0/24"), addr("10.0.0.2"))
 		tor.Learns(5*time.Second, pfx("fd10:2::/64"), addr("fd00::2"))
 	})
 }

@@ -187,3 +187,85 @@ func TestStaleRoutesEnd(t *testing.T) {
 		})
 	})
 }
+
+// capabilities are those of an OPEN, by their code (RFC 5492).
+func capabilities(open []byte) map[byte][]byte {
+	out := map[byte][]byte{}
+	for params := open[10:]; len(params) >= 2; params = params[2+int(params[1]):] {
+		for caps := params[2 : 2+int(params[1])]; params[0] == 2 && len(caps) >= 2; caps = caps[2+int(caps[1]):] {
+			out[caps[0]] = append(out[caps[0]], caps[2:2+int(caps[1])]...)
+		}
+	}
+	return out
+}
+
+// Every combination of families and graceful restart: what OPEN says, and whose routes outlive the session.
+func TestFamiliesAndGracefulRestart(t *testing.T) {
+	t.Parallel()
+	for _, fams := range [][]Family{{IPv4}, {IPv6}, {IPv4, IPv6}} {
+		for _, graceful := range []bool{false, true} {
+			for _, restarting := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%v graceful %v restarting %v", fams, graceful, restarting), func(t *testing.T) {
+					t.Parallel()
+					us, torNS := pair(t)
+					peer := passive()
+					peer.Families, peer.GracefulRestart = fams, graceful
+					p, _ := speak(t, us, func(c *Config) { c.Restarting = restarting }, peer)
+					r := dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
+					caps := capabilities(r.Peer)
+					want := []byte(nil)
+					if graceful {
+						want = []byte{0, 20}
+						if restarting {
+							want[0] |= 0x80
+						}
+						for _, f := range fams {
+							forwarding := byte(0)
+							if restarting {
+								forwarding = 0x80
+							}
+							want = append(want, 0, byte(f), 1, forwarding)
+						}
+					}
+					if !slices.Equal(caps[64], want) {
+						t.Errorf("graceful restart capability is %v, want %v", caps[64], want)
+					}
+					routes := map[Family][]byte{
+						IPv4: rawbgp.Announce([]uint32{65001}, addr("10.0.0.1"), prefixList("10.130.1.0/24")),
+						IPv6: rawbgp.Announce([]uint32{65001}, addr("fd00::1"), prefixList("fd10:1::/64")),
+					}
+					vias := map[Family]string{IPv4: "10.130.1.0/24 via 10.0.0.1", IPv6: "fd10:1::/64 via fd00::1"}
+					var learned []string
+					for _, f := range fams {
+						r.send(routes[f], rawbgp.EndOfRIB(f == IPv6))
+						learned = append(learned, vias[f])
+					}
+					p.learns(learned...)
+					nstest.Within(t, 5*time.Second, func() error {
+						if !p.must("routes").Synced {
+							return errors.New("not synced")
+						}
+						return nil
+					})
+					for _, f := range fams { // told as well, End-of-RIB last
+						r.announces(map[Family]string{IPv4: "10.130.2.0/24", IPv6: "fd10:2::/64"}[f])
+					}
+					_ = r.Close()
+					if !graceful {
+						p.learns()
+						return
+					}
+					nstest.Within(t, 5*time.Second, func() error {
+						if !p.peer("tor").Stale {
+							return errors.New("routes are not held")
+						}
+						return nil
+					})
+					if got := p.learned(); !slices.Equal(got, learned) {
+						t.Errorf("held routes are %v, want %v", got, learned)
+					}
+				})
+			}
+		}
+	}
+}

@@ -62,6 +62,9 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 		if fam == "ipv6" && n.NextHop6.IsValid() {
 			extra = fmt.Sprintf("next hop address %v; ", n.NextHop6)
 		}
+		if fam == "ipv4" && n.NextHop4.IsValid() {
+			extra = fmt.Sprintf("next hop address %v; ", n.NextHop4)
+		}
 		if fam == "ipv4" && n.ExtendedNextHop {
 			extra = "extended next hop on; "
 		}

@@ -83,14 +83,25 @@ func (g *gobgpd) apply(old, c Config) error {
 			continue
 		}
 		args := []string{"global", "rib", "add", p.String()}
-		if p.Addr().Is6() && len(c.Neighbors) > 0 && c.Neighbors[0].NextHop6.IsValid() {
-			args = append(args, "nexthop", c.Neighbors[0].NextHop6.String())
+		if hop := nextHop(c, p); hop.IsValid() {
+			args = append(args, "nexthop", hop.String())
 		}
 		if _, err := g.gobgp(append(args, familyFlag(p)...)...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// nextHop is the one that the first neighbour wants; gobgpd has one for all.
+func nextHop(c Config, p netip.Prefix) netip.Addr {
+	switch {
+	case len(c.Neighbors) == 0:
+		return netip.Addr{}
+	case p.Addr().Is6():
+		return c.Neighbors[0].NextHop6
+	}
+	return c.Neighbors[0].NextHop4
 }
 
 func familyFlag(p netip.Prefix) []string {

@@ -54,8 +54,9 @@ type Neighbor struct {
 	// GracefulRestart in both roles, with RestartTime in seconds; 0 means 120.
 	GracefulRestart bool
 	RestartTime     int
-	// NextHop6 is the next hop of IPv6 routes over an IPv4 session, for daemons that do not find it themselves.
-	NextHop6 netip.Addr
+	// NextHop6 is the next hop of IPv6 routes over an IPv4 session, NextHop4 that of IPv4 routes over an IPv6
+	// session, for daemons that do not find it themselves.
+	NextHop6, NextHop4 netip.Addr
 	// ExtendedNextHop allows IPv4 routes with IPv6 next hops (RFC 8950).
 	ExtendedNextHop bool
 	// ReflectorClient makes it a client (RFC 4456).
