@@ -149,7 +149,7 @@ func (f *fleet) proveCluster(ctx context.Context, r *Report) (string, error) {
 // judgeFlows counts answers: all must have come, and every server must have seen the client's own
 // address.
 func judgeFlows(r *Report, flows []*flow) {
-	type count struct{ all, reached, natted int }
+	type count struct{ all, reached, natted, foreign int }
 	counts := map[string]*count{}
 	pairs := map[string]int{} // families that reached, by pair of pods
 	for _, x := range flows {
@@ -170,9 +170,13 @@ func judgeFlows(r *Report, flows []*flow) {
 		if x.kind == "pod-pod" {
 			pairs[x.from.String()+" "+x.to.String()]++
 		}
-		if x.answer.Seen != x.answer.Local || !x.ownAddress(x.answer.Seen) {
+		switch {
+		case x.answer.Seen != x.answer.Local:
 			c.natted++
 			r.fail("%v to %v over %s: the server saw %v, the client is %v", x.from, x.to, familyName(x.is4), x.answer.Seen, x.answer.Local)
+		case !x.ownAddress(x.answer.Seen):
+			c.foreign++
+			r.fail("%v to %v over %s: the client used %v, not its own %v", x.from, x.to, familyName(x.is4), x.answer.Seen, x.from.addresses)
 		}
 	}
 	r.Pairs = len(pairs)
@@ -188,7 +192,7 @@ func judgeFlows(r *Report, flows []*flow) {
 	} {
 		c := counts[k.kind]
 		r.Natted += c.natted
-		r.prove(c.reached == c.all && c.natted == 0, k.text, "%d of %d answered, %d NATed", c.reached, c.all, c.natted)
+		r.prove(c.reached == c.all && c.natted+c.foreign == 0, k.text, "%d of %d answered, %d NATed", c.reached, c.all, c.natted)
 	}
 }
 

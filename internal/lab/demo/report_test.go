@@ -97,7 +97,7 @@ func TestJudgeFlows(t *testing.T) {
 		"NAT":            {func(f []*flow) { f[0].answer.Seen = netip.MustParseAddr("10.0.0.9") }, 1, 1, 2},
 		"NAT of a node":  {func(f []*flow) { f[2].answer.Seen = netip.MustParseAddr("10.0.0.9") }, 1, 1, 2},
 		"no answer":      {func(f []*flow) { f[1].answer = probe.Answer{Error: "timeout"} }, 0, 0, 2},
-		"wrong address":  {func(f []*flow) { f[0].from.addresses = nil }, 1, 1, 2},
+		"wrong address":  {func(f []*flow) { f[0].from.addresses = nil }, 1, 0, 2},
 		"node unreached": {func(f []*flow) { f[3].answer = probe.Answer{Error: "refused"} }, 1, 0, 2},
 	} {
 		flows := good()
