@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/osrg/gobgp/v4/api"
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"golang.org/x/sys/unix"
 )
 
 // This file translates our values to gobgp's and decides nothing, but for a few constants with reasons.
@@ -55,11 +57,25 @@ func globalOf(c Config) *api.Global {
 		Asn:        c.AS,
 		RouterId:   c.RouterID.String(),
 		ListenPort: int32(c.ListenPort),
-		Families:   []uint32{0, 1}, // gobgp's numbers for IPv4 and IPv6 unicast: no tables for the rest
+		// gobgp wants all of them or none.
+		ListenAddresses: listenAddresses(),
+		Families:        []uint32{0, 1}, // gobgp's numbers for IPv4 and IPv6 unicast: no tables for the rest
 		// Always, for MaxPaths 1 too, because the events differ: with it they are differences of the set
 		// of best paths, without it only the new best path comes.
 		UseMultiplePaths: true,
 	}
+}
+
+// listenAddresses are the unspecified addresses of the families that the kernel has.
+func listenAddresses() []string {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return []string{"0.0.0.0"} // booted with ipv6.disable=1
+	}
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return []string{"0.0.0.0", "::"}
 }
 
 // peerOf is a neighbour as gobgp wants it. restarting sets the Restart State bit.

@@ -321,6 +321,21 @@ func TestBadPeersDoNotHarm(t *testing.T) {
 	dial(t, torNS, "10.0.0.1", "10.0.0.2", tor()).announces("10.130.2.0/24")
 }
 
+func TestPortInUse(t *testing.T) {
+	t.Parallel()
+	us, torNS := pair(t)
+	l := listen(t, us, "10.0.0.2:179", "", netip.Addr{})
+	c := ours()
+	c.Peers = []Peer{passive()}
+	p := startSpeaker(t, us, "node")
+	if _, err := p.call(request{Op: "set", Config: c}); err == nil || !strings.Contains(err.Error(), "stop the other BGP daemon") {
+		t.Errorf("error %v", err)
+	}
+	_ = l.Close()
+	p.set(c)
+	dial(t, torNS, "10.0.0.1", "10.0.0.2", tor()).announces("10.130.2.0/24")
+}
+
 func TestANewASStartsAnew(t *testing.T) {
 	t.Parallel()
 	us, torNS := pair(t)

@@ -13,6 +13,7 @@ import (
 	"github.com/osrg/gobgp/v4/api"
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
 	"github.com/osrg/gobgp/v4/pkg/server"
+	"golang.org/x/sys/unix"
 )
 
 // leaveTime bounds the wait for neighbours to be told that we leave.
@@ -169,7 +170,10 @@ func (s *Speaker) begin(ctx context.Context, c Config) error {
 // start gets gobgp to the point where neighbours may be added: nothing passes, and every event is heard.
 func (s *Speaker) start(ctx, watch context.Context, srv *server.BgpServer, global *api.Global) error {
 	if err := srv.StartBgp(ctx, &api.StartBgpRequest{Global: global}); err != nil {
-		return fmt.Errorf("start on port %d: %w", global.ListenPort, err)
+		if errors.Is(err, unix.EADDRINUSE) {
+			err = fmt.Errorf("%w: stop the other BGP daemon, or set listenPort", err)
+		}
+		return fmt.Errorf("start on port %d: %w", global.GetListenPort(), err)
 	}
 	if err := srv.SetPolicies(ctx, policiesOf(policy{})); err != nil {
 		return fmt.Errorf("set policies: %w", err)
