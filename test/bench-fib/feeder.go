@@ -85,6 +85,9 @@ func (f *feeder) send(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "birdc", "-s", f.socket, "enable", "feed").CombinedOutput()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil || !strings.Contains(string(out), "enabled") {
 		return fmt.Errorf("birdc enable feed: %w: %s", err, out)
 	}

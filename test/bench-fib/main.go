@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 )
 
@@ -66,7 +67,11 @@ func (b *bench) main(ctx context.Context, w io.Writer, asJSON bool) (bool, error
 // all does every round of every packing. In each, BIRD and podroute come one right after the other,
 // in alternating order.
 func (b *bench) all(ctx context.Context) ([]measured, error) {
-	if _, err := os.Stat(b.agent); err != nil {
+	var err error
+	if b.agent, err = filepath.Abs(b.agent); err != nil {
+		return nil, err
+	}
+	if _, err = os.Stat(b.agent); err != nil {
 		return nil, fmt.Errorf("%w: build it first (make build), or name it with -agent", err)
 	}
 	var out []measured
@@ -78,7 +83,7 @@ func (b *bench) all(ctx context.Context) ([]measured, error) {
 			}
 			for _, d := range devices {
 				m, err := b.run(ctx, job{Device: d, Round: round + 1, PerUpdate: per})
-				if errors.Is(err, context.Canceled) {
+				if ctx.Err() != nil {
 					return nil, errors.New("interrupted")
 				}
 				if err != nil {
