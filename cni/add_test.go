@@ -34,7 +34,6 @@ func TestAddWiresWhatTheBlocksHave(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, tt.blocks...)
-			n.Run(t, "ip addr add 192.0.2.1/32 dev lo", "ip addr add 2001:db8::1/128 dev lo nodad")
 			a, b := n.newPod("a"), n.newPod("b")
 			ra, rb := n.add(a), n.add(b)
 			if len(ra.IPs) != len(tt.blocks) || len(rb.IPs) != len(tt.blocks) {
@@ -269,7 +268,6 @@ func TestAddThatFailsLeavesNothing(t *testing.T) {
 func TestIPv6IsSwitchedOnInThePod(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, dualStack...)
-	n.Run(t, "ip addr add 2001:db8::1/128 dev lo nodad")
 	p := n.newPod("a")
 	p.Run(t, "sysctl -qw net.ipv6.conf.all.disable_ipv6=1", "sysctl -qw net.ipv6.conf.default.disable_ipv6=1")
 	r := n.add(p)

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/podroute/podroute/cni/cnipb"
+	"github.com/podroute/podroute/cni/client"
 )
 
 // Names that the runtime sees.
@@ -43,7 +43,7 @@ type conflistPlugin struct {
 // render writes the file's text.
 func (c Conflist) render() ([]byte, error) {
 	first := conflistPlugin{Type: pluginType, Socket: c.Socket, Capabilities: map[string]bool{"ips": true}}
-	if c.Socket == cnipb.DefaultSocket {
+	if c.Socket == client.DefaultSocket {
 		first.Socket = ""
 	}
 	list := conflist{CNIVersion: "1.0.0", CNIVersions: Versions(), Name: networkName, Plugins: []conflistPlugin{first}}

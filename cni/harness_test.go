@@ -73,7 +73,14 @@ func newBareNode(t *testing.T) *node {
 	t.Helper()
 	dir := t.TempDir()
 	n := &node{NS: nstest.New(t), t: t, dir: dir, socket: filepath.Join(dir, "run", "cni.sock")}
-	n.Run(t, "sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv6.conf.all.forwarding=1")
+	n.Run(t, "sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv6.conf.all.forwarding=1",
+		"ip addr add 192.0.2.1/32 dev lo", "ip addr add 2001:db8::1/128 dev lo nodad")
+	nstest.Within(t, 2*time.Second, func() error { // the kernel takes a moment to make it local
+		if out, err := n.Try("ip -6 route get 2001:db8::1"); err != nil || !strings.Contains(out, "local") {
+			return fmt.Errorf("%s %w", out, err)
+		}
+		return nil
+	})
 	n.lib = libcni.NewCNIConfigWithCacheDir([]string{binDir}, filepath.Join(dir, "cache"), nil)
 	n.setList("1.1.0")
 	return n

@@ -4,12 +4,11 @@
 package main
 
 import (
-	"context"
 	"os"
 
 	"github.com/podroute/podroute/cni/client"
 )
 
 func main() {
-	os.Exit(client.Plugin{Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout}.Run(context.Background()))
+	os.Exit(client.Plugin{Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout}.Run())
 }

@@ -1,21 +1,20 @@
 package client
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
-	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
 
-	"github.com/podroute/podroute/cni/cnipb"
 	"github.com/podroute/podroute/cni/hostlink"
 	"github.com/podroute/podroute/cni/internal/rtnl"
 )
+
+// DefaultSocket is where the agent listens, unless the network configuration says "socket".
+const DefaultSocket = "/run/podroute/cni.sock"
 
 // Time limits of one execution. Runtimes have their own, of minutes.
 const (
@@ -62,7 +61,7 @@ func failf(code uint32, format string, args ...any) *failure {
 }
 
 // Run does what CNI_COMMAND asks, and prints the result or a CNI error. It returns the exit code.
-func (p Plugin) Run(ctx context.Context) int {
+func (p Plugin) Run() int {
 	command := p.Getenv("CNI_COMMAND")
 	if command == "VERSION" {
 		return p.print([]byte(version))
@@ -74,7 +73,7 @@ func (p Plugin) Run(ctx context.Context) int {
 	case len(config) > maxConfig:
 		return p.fail(nil, failf(codeConfig, "the network configuration on standard input is too long: at most %d bytes", maxConfig))
 	}
-	result, f := p.call(ctx, command, config)
+	result, f := p.ask(command, config)
 	if f != nil {
 		return p.fail(config, f)
 	}
@@ -105,8 +104,12 @@ func (p Plugin) fail(config []byte, f *failure) int {
 	return 1
 }
 
-// call has the agent do it.
-func (p Plugin) call(ctx context.Context, command string, config []byte) ([]byte, *failure) {
+// ask has the agent do what the command says.
+func (p Plugin) ask(command string, config []byte) ([]byte, *failure) {
+	method, ok := map[string]string{"ADD": "Add", "DEL": "Del", "CHECK": "Check", "STATUS": "Status", "GC": "GC"}[command]
+	if !ok {
+		return nil, failf(codeEnvironment, "CNI_COMMAND %q is none of ADD, DEL, CHECK, STATUS, GC, VERSION", command)
+	}
 	var conf struct {
 		Socket string `json:"socket"`
 	}
@@ -114,74 +117,37 @@ func (p Plugin) call(ctx context.Context, command string, config []byte) ([]byte
 		return nil, failf(codeDecoding, "the network configuration on standard input is not valid JSON of its kind: %v", err)
 	}
 	if conf.Socket == "" {
-		conf.Socket = cnipb.DefaultSocket
+		conf.Socket = DefaultSocket
 	}
-	request := &cnipb.Request{
-		ContainerId: p.Getenv("CNI_CONTAINERID"),
-		Netns:       p.Getenv("CNI_NETNS"),
-		IfName:      p.Getenv("CNI_IFNAME"),
-		Args:        p.Getenv("CNI_ARGS"),
-		Config:      config,
+	r := request{
+		containerID: p.Getenv("CNI_CONTAINERID"),
+		netns:       p.Getenv("CNI_NETNS"),
+		ifName:      p.Getenv("CNI_IFNAME"),
+		args:        p.Getenv("CNI_ARGS"),
+		config:      config,
 	}
 	timeout := callTimeout
 	if command == "DEL" {
 		timeout = delTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	response, err := ask(ctx, conf.Socket, command, request)
-	var bad *failure
+	answer, err := call(conf.Socket, method, r, timeout)
 	switch {
-	case errors.As(err, &bad):
-		return nil, bad
 	case err != nil && command == "DEL":
-		return nil, removeLink(request, err)
+		return nil, removeLink(r, err)
 	case err != nil && command == "STATUS":
 		return nil, failf(codeNotAvailable, "the podroute agent does not answer: %v", err)
 	case err != nil:
 		return nil, failf(codeTryAgainLater, "the podroute agent does not answer; see that it runs (podroute doctor): %v", err)
 	}
-	if e := response.GetError(); e != nil {
-		return nil, &failure{Code: e.GetCode(), Msg: e.GetMsg(), Details: e.GetDetails()}
-	}
-	return response.GetResult(), nil
-}
-
-// ask calls the agent. A *failure is final; any other error means that there is no agent to ask.
-func ask(ctx context.Context, socket, command string, r *cnipb.Request) (*cnipb.Response, error) {
-	switch command {
-	case "ADD", "DEL", "CHECK", "STATUS", "GC":
-	default:
-		return nil, failf(codeEnvironment, "CNI_COMMAND %q is none of ADD, DEL, CHECK, STATUS, GC, VERSION", command)
-	}
-	d := net.Dialer{Timeout: dialTimeout}
-	conn, err := d.DialContext(ctx, "unix", socket)
-	if err != nil {
-		return nil, err
-	}
-	c := ttrpc.NewClient(conn)
-	defer func() { _ = c.Close() }()
-	agent := cnipb.NewCNIClient(c)
-	switch command {
-	case "ADD":
-		return agent.Add(ctx, r)
-	case "DEL":
-		return agent.Del(ctx, r)
-	case "CHECK":
-		return agent.Check(ctx, r)
-	case "STATUS":
-		return agent.Status(ctx, r)
-	default:
-		return agent.GC(ctx, r)
-	}
+	return answer.result, answer.err
 }
 
 // removeLink serves DEL without the agent, which did not answer because of why.
-func removeLink(r *cnipb.Request, why error) *failure {
-	if r.GetContainerId() == "" || r.GetIfName() == "" {
+func removeLink(r request, why error) *failure {
+	if r.containerID == "" || r.ifName == "" {
 		return failf(codeEnvironment, "CNI_CONTAINERID or CNI_IFNAME is missing")
 	}
-	name := hostlink.For(r.GetContainerId(), r.GetIfName()).Name
+	name := hostlink.For(r.containerID, r.ifName).Name
 	conn, err := rtnl.Dial()
 	if err == nil {
 		defer func() { _ = conn.Close() }()

@@ -7,6 +7,6 @@
 // in that case it serves DEL, by deleting the link whose name follows from container ID and interface
 // name. The agent learns of that from the kernel.
 //
-// It must not import the agent's half, nor anything that takes long to initialise; a test holds it to
-// that.
+// It must not import the agent's half, nor anything that takes long to initialise, which is why it
+// writes its one ttrpc call by hand (ttrpc.go); a test holds it to that.
 package client

@@ -3,7 +3,4 @@
 // Everything else in it is generated from cni.proto.
 package cnipb
 
-// DefaultSocket is where the agent listens, unless the network configuration says "socket".
-const DefaultSocket = "/run/podroute/cni.sock"
-
 //go:generate protoc --go_out=. --go_opt=paths=source_relative --go-ttrpc_out=. --go-ttrpc_opt=paths=source_relative cni.proto
