@@ -139,10 +139,10 @@ func sabotage(ctx context.Context, t *testing.T, f *fleet) {
 			func() { run("n3", "ip link delete tunnel"); run("n4", "ip link delete tunnel") },
 			func(r *Report) bool { return r.Encapsulated > 0 && r.Natted == 0 },
 		},
-		"a switch that drops traffic to one node's pods": {
+		"a switch that refuses traffic to one node's pods": {
 			func() {
 				run("tor2", "nft add table ip6 bad", "nft add chain ip6 bad c '{type filter hook forward priority 0;}'",
-					"nft add rule ip6 bad c ip6 daddr fd00:244:0:4::/64 meta l4proto tcp reject with tcp reset")
+					"nft add rule ip6 bad c ip6 daddr fd00:244:0:4::/64 'tcp flags & (syn|ack) == syn' reject with tcp reset")
 			},
 			func() { run("tor2", "nft delete table ip6 bad") },
 			func(r *Report) bool { return r.Reached < 132 && r.Reached > 0 },

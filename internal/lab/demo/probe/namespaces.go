@@ -150,24 +150,3 @@ func mainTable() ([]netip.Prefix, error) {
 	}
 	return out, nil
 }
-
-// deleteRoutes deletes the node's routes of a protocol one by one, as a person would with ip route
-// del. (ip route flush cannot: it sends back a route's next hops beside its nexthop object, which the
-// kernel refuses.)
-func deleteRoutes(protocol int) (deleted int, err error) {
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: netlink.RouteProtocol(protocol)},
-			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
-		if err != nil {
-			return deleted, fmt.Errorf("routes: %w", err)
-		}
-		for _, r := range routes {
-			bare := &netlink.Route{Dst: r.Dst, Table: r.Table, Protocol: r.Protocol, Priority: r.Priority, Type: r.Type, Family: r.Family}
-			if err := netlink.RouteDel(bare); err != nil && !errors.Is(err, unix.ESRCH) {
-				return deleted, fmt.Errorf("delete %v: %w", r.Dst, err)
-			}
-			deleted++
-		}
-	}
-	return deleted, nil
-}
