@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,6 +34,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) != "" {
 		serveSpeaker()
 		os.Exit(0)
+	}
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set("24") // they mostly wait for sessions
 	}
 	os.Exit(m.Run())
 }
