@@ -19,7 +19,7 @@ func (d *draft) speaker() {
 		MaxPaths:   int(d.spec.MaxPaths),
 		Restarting: d.Restarting,
 		Deferral:   deferral,
-		Transit:    d.Role == roleRouter || reflector,
+		Transit:    d.Role == roleRouter,
 		Import:     d.accepted(),
 		Never:      d.never(),
 		NeverEver:  d.Blocks,
