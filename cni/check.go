@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -145,7 +144,7 @@ func (x expected) compare(conn *rtnl.Conn, index int) error {
 	for _, n := range x.neighbours {
 		same := func(o rtnl.Neighbour) bool { return o.Addr == n.Addr && bytes.Equal(o.MAC, n.MAC) }
 		if !slices.ContainsFunc(neighbours, same) {
-			errs = append(errs, fmt.Errorf("permanent neighbour %v at %v is missing", n.Addr, net.HardwareAddr(n.MAC)))
+			errs = append(errs, fmt.Errorf("permanent neighbour %v at %v is missing", n.Addr, n.MAC))
 		}
 	}
 	for _, r := range x.routes {

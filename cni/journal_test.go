@@ -85,8 +85,18 @@ func TestCorruptAliases(t *testing.T) {
 		}
 	}
 	for _, edit := range [][2]string{
-		{"podroute/1", "podroute/2"}, {"id=a", "id=b"}, {"id=a", "if=a"}, {"eth0", "eth1"}, {"10.0.0.1", "10.0.0.256"}, {"10.0.0.1", ""},
-		{"10.0.0.1", "10.0.0.1,"}, {"10.0.0.1", "fe80::1%eth0"}, {"at=1", "at=soon"}, {" net=n", ""}, {"pod=", "pod=a b"}, {" id", "  id"},
+		{"podroute/1", "podroute/2"},
+		{"id=a", "id=b"},
+		{"id=a", "if=a"},
+		{"eth0", "eth1"},
+		{"10.0.0.1", "10.0.0.256"},
+		{"10.0.0.1", ""},
+		{"10.0.0.1", "10.0.0.1,"},
+		{"10.0.0.1", "fe80::1%eth0"},
+		{"at=1", "at=soon"},
+		{" net=n", ""},
+		{"pod=", "pod=a b"},
+		{" id", "  id"},
 	} {
 		bad := strings.Replace(good, edit[0], edit[1], 1)
 		if a, err := parseAlias(link, bad); err == nil || !strings.Contains(err.Error(), link) {

@@ -1,6 +1,7 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -14,8 +15,9 @@ import (
 // listen opens the socket under a name of its own, closes it to all but its owner, and only then
 // moves it to where the plugin looks, in place of one that a predecessor left behind: there is no
 // moment in which others could connect. A predecessor that still answers is an error.
-func listen(path string) (*net.UnixListener, error) {
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+func listen(ctx context.Context, path string) (*net.UnixListener, error) {
+	d := net.Dialer{Timeout: time.Second}
+	if c, err := d.DialContext(ctx, "unix", path); err == nil {
 		_ = c.Close()
 		return nil, fmt.Errorf("listen on %s: another agent answers there; stop it first", path)
 	}
@@ -41,8 +43,8 @@ func listen(path string) (*net.UnixListener, error) {
 }
 
 // listen opens the server's socket.
-func (s *Server) listen() error {
-	l, err := listen(s.socket)
+func (s *Server) listen(ctx context.Context) error {
+	l, err := listen(ctx, s.socket)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (ns *netNS) identify() error {
 	if err := unix.Fstat(ns.fd(), &st); err != nil {
 		return fmt.Errorf("stat %s: %w", ns.file.Name(), err)
 	}
-	ns.id = nsID{dev: uint64(st.Dev), ino: st.Ino}
+	ns.id = nsID{dev: st.Dev, ino: st.Ino}
 	return nil
 }
 

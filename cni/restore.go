@@ -27,8 +27,8 @@ type suspect struct {
 // quarantines links without an alias. It fails, with no link touched, where another agent serves the
 // socket, and rather than act on a partial dump. One address in two aliases is logged, and stays taken
 // until both links are gone.
-func (s *Server) Restore(context.Context) error {
-	if err := s.listen(); err != nil {
+func (s *Server) Restore(ctx context.Context) error {
+	if err := s.listen(ctx); err != nil {
 		return err
 	}
 	if err := s.restore(); err != nil {

@@ -23,8 +23,6 @@ func newCooling() cooling {
 	return cooling{order: list.New(), at: map[netip.Addr]*list.Element{}}
 }
 
-func (c *cooling) has(a netip.Addr) bool { return c.at[a] != nil }
-
 func (c *cooling) add(a netip.Addr, until time.Time) {
 	c.remove(a)
 	c.at[a] = c.order.PushBack(rested{a, until})

@@ -36,15 +36,19 @@ func (a *agent) note(verb string, r *cnipb.Request) (*cnipb.Response, error) {
 func (a *agent) Add(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) {
 	return a.note("ADD", r)
 }
+
 func (a *agent) Del(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) {
 	return a.note("DEL", r)
 }
+
 func (a *agent) Check(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) {
 	return a.note("CHECK", r)
 }
+
 func (a *agent) Status(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) {
 	return a.note("STATUS", r)
 }
+
 func (a *agent) GC(_ context.Context, r *cnipb.Request) (*cnipb.Response, error) {
 	return a.note("GC", r)
 }

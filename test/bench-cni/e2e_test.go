@@ -37,8 +37,10 @@ type world struct {
 func (w *world) inside(ns *namespace, env []string, command ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	args := append([]string{"--net=" + ns.path(), "--", "unshare", "--mount", "sh", "-c", `mount --bind "$0" /var/lib && exec "$@"`,
-		filepath.Join(w.scratch, "var")}, command...)
+	args := append([]string{
+		"--net=" + ns.path(), "--", "unshare", "--mount", "sh", "-c", `mount --bind "$0" /var/lib && exec "$@"`,
+		filepath.Join(w.scratch, "var"),
+	}, command...)
 	c := exec.CommandContext(ctx, "nsenter", args...)
 	c.Env = append(os.Environ(), env...)
 	out, err := c.CombinedOutput()

@@ -42,7 +42,7 @@ func ptpList(scratch string) string {
 }
 
 // verbs that are measured, in this order for every pod.
-var verbs = []string{"ADD", "DEL"}
+func verbs() []string { return []string{"ADD", "DEL"} }
 
 // times are how long each call took: by side, by verb.
 type times struct {
@@ -73,7 +73,7 @@ func measure(ctx context.Context, ours, theirs *side, pods, atOnce int) (*times,
 			namespaces[s] = append(namespaces[s], ns)
 		}
 	}
-	for _, verb := range verbs {
+	for _, verb := range verbs() {
 		for at := 0; at < pods; at += atOnce {
 			turn := slices.Clone(t.sides)
 			if at/atOnce%2 == 1 {
@@ -136,7 +136,7 @@ func print(w io.Writer, all ...*times) {
 	_, _ = fmt.Fprintln(tw, "at once\tcall\twho\tpods\tp50 ms\tp95 ms\tratio of p50")
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	for _, t := range all {
-		for _, verb := range verbs {
+		for _, verb := range verbs() {
 			for i, s := range t.sides {
 				ratio := ""
 				if i == 0 {

@@ -115,7 +115,7 @@ func startAgent(ctx context.Context, agent, binDir, scratch, manifests string, n
 		return nil, err
 	}
 	netd := confDirIn(scratch)
-	c := exec.Command("nsenter", "--net="+node.path(), "--", "sh", "-c",
+	c := exec.CommandContext(context.WithoutCancel(ctx), "nsenter", "--net="+node.path(), "--", "sh", "-c",
 		`ip link set lo up && ip addr add 192.0.2.1/32 dev lo && exec "$@"`, "sh",
 		agent, "agent", "--config", config, "--node-name", "bench", "--run-dir", filepath.Join(scratch, "run"),
 		"--cni-conf-dir", netd, "--cni-bin-dir", binDir)
@@ -131,7 +131,8 @@ func startAgent(ctx context.Context, agent, binDir, scratch, manifests string, n
 	stop = func() {
 		_ = c.Process.Signal(syscall.SIGTERM)
 		select {
-		case <-ended:
+		case err := <-ended:
+			_ = err // it was told to end
 		case <-time.After(10 * time.Second):
 			_ = c.Process.Kill()
 		}
@@ -142,7 +143,7 @@ func startAgent(ctx context.Context, agent, binDir, scratch, manifests string, n
 	for {
 		// The network configuration appears once ADD can be served.
 		if _, err := os.Stat(filepath.Join(netd, "10-podroute.conflist")); err == nil {
-			return stop, dial(socketIn(scratch))
+			return stop, dial(ctx, socketIn(scratch))
 		}
 		select {
 		case err := <-ended:
@@ -158,8 +159,8 @@ func startAgent(ctx context.Context, agent, binDir, scratch, manifests string, n
 	}
 }
 
-func dial(socket string) error {
-	c, err := net.Dial("unix", socket)
+func dial(ctx context.Context, socket string) error {
+	c, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,7 @@ type Veth struct {
 func (c *Conn) AddVeth(v Veth) error {
 	r := newRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, unix.AF_UNSPEC, unix.SizeofIfInfomsg)
 	end := func(name string, mac net.HardwareAddr) {
-		r.string(unix.IFLA_IFNAME, name)
+		r.name(name)
 		r.attr(unix.IFLA_ADDRESS, mac)
 		if v.MTU > 0 {
 			r.uint32(unix.IFLA_MTU, uint32(v.MTU))
@@ -113,7 +113,7 @@ func (c *Conn) SetLink(index int, ch Change) error {
 func (c *Conn) LinkByName(name string) (Link, error) {
 	r := newRequest(unix.RTM_GETLINK, 0, unix.AF_UNSPEC, unix.SizeofIfInfomsg)
 	r.uint32(unix.IFLA_EXT_MASK, extFilterSkipStats)
-	r.string(unix.IFLA_IFNAME, name)
+	r.name(name)
 	return c.link(r)
 }
 
@@ -163,7 +163,7 @@ func (c *Conn) DeleteLink(index int) error {
 // DeleteLinkByName is DeleteLink for who knows only the name.
 func (c *Conn) DeleteLinkByName(name string) error {
 	r := newRequest(unix.RTM_DELLINK, 0, unix.AF_UNSPEC, unix.SizeofIfInfomsg)
-	r.string(unix.IFLA_IFNAME, name)
+	r.name(name)
 	_, err := c.do(r)
 	return err
 }

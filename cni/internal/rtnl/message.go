@@ -40,8 +40,8 @@ func (r *request) uint32(typ uint16, v uint32) {
 	r.attr(typ, binary.NativeEndian.AppendUint32(nil, v))
 }
 
-// string adds a zero-terminated string.
-func (r *request) string(typ uint16, s string) { r.attr(typ, append([]byte(s), 0)) }
+// name adds a link's name.
+func (r *request) name(s string) { r.attr(unix.IFLA_IFNAME, append([]byte(s), 0)) }
 
 func (r *request) addr(typ uint16, a netip.Addr) { r.attr(typ, a.AsSlice()) }
 

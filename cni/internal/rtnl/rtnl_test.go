@@ -257,7 +257,7 @@ func TestWatcher(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("0123456789abcdef0123456789abcdef0123456789abcdef"))
 	r := newRequest(unix.RTM_NEWLINK, 0, unix.AF_UNSPEC, unix.SizeofIfInfomsg)
-	r.string(unix.IFLA_IFNAME, "pr0")
+	r.name("pr0")
 	r.nest(unix.IFLA_LINKINFO, func() { r.attr(unix.IFLA_INFO_KIND, []byte("veth")) })
 	f.Add(r.b)
 	f.Fuzz(func(_ *testing.T, b []byte) {
