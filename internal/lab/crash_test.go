@@ -19,6 +19,7 @@ import (
 // A deployer that is killed at any moment leaves nothing that Destroy does not remove, and nothing
 // that keeps the lab from being deployed again.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	file := topologyFileOf(t, trio)
 	name, state := labName(t), t.TempDir()
 	exe, err := os.Executable()
@@ -72,6 +73,7 @@ func topologyAt(t *testing.T, file string) *Topology {
 
 // The debris of a crash is no lab: it cannot be opened, and is replaced without being asked.
 func TestDebris(t *testing.T) {
+	t.Parallel()
 	top, state := topology(t, "\n  nodes: {n: {kind: linux}}\n"), t.TempDir()
 	f, err := lockFolder(testContext(t), filepath.Join(state, top.Name), true)
 	if err != nil {
@@ -96,6 +98,7 @@ func TestDebris(t *testing.T) {
 
 // A plain user has the same lab, in a user namespace.
 func TestPlainUser(t *testing.T) {
+	t.Parallel()
 	dir, err := os.MkdirTemp("", "podroute-lab-test") // not below t.TempDir, which others may not enter
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +161,7 @@ func TestPlainUser(t *testing.T) {
 
 // Where the host gives a user no namespaces, the error says what to do.
 func TestPlainUserRefused(t *testing.T) {
+	t.Parallel()
 	for _, errno := range []unix.Errno{unix.EPERM, unix.ENOSPC} {
 		err := explainClone(fmt.Errorf("fork/exec: %w", errno))
 		if !bytes.Contains([]byte(err.Error()), []byte("run as root")) {

@@ -44,6 +44,7 @@ const trio = `
 `
 
 func TestDeploy(t *testing.T) {
+	t.Parallel()
 	l := deployed(t, trio)
 	for _, c := range []struct {
 		node, want string
@@ -84,6 +85,7 @@ func TestDeploy(t *testing.T) {
 
 // A node writes where it likes, and the host sees nothing of it; binds are the host's own.
 func TestFileSystem(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, f := range []string{"rw", "ro"} {
 		if err := os.WriteFile(filepath.Join(dir, f), []byte(f), 0o644); err != nil {
@@ -118,6 +120,7 @@ func TestFileSystem(t *testing.T) {
 }
 
 func TestExec(t *testing.T) {
+	t.Parallel()
 	l := deployed(t, "\n  nodes: {n: {kind: linux}}\n")
 	r, err := l.Exec(testContext(t), "n", "sh", "-c", "echo out; echo err >&2; exit 3")
 	if err != nil {
@@ -142,6 +145,7 @@ func TestExec(t *testing.T) {
 }
 
 func TestCommand(t *testing.T) {
+	t.Parallel()
 	l := deployed(t, "\n  nodes: {n: {kind: linux, env: {X: y}}}\n")
 	c, err := l.Command(testContext(t), "n", "sh", "-c", "cat; pwd; printenv X; hostname; exit 5")
 	if err != nil {
@@ -176,6 +180,7 @@ func TestCommand(t *testing.T) {
 }
 
 func TestCmd(t *testing.T) {
+	t.Parallel()
 	l := deployed(t, "\n  nodes: {n: {kind: linux, cmd: sh -c 'sleep 777 & wait'}, idle: {kind: linux}}\n")
 	ctx := testContext(t)
 	st, err := l.Status(ctx, "n")
@@ -210,6 +215,7 @@ func TestCmd(t *testing.T) {
 
 // A cmd that ends does not end its node.
 func TestCmdEnds(t *testing.T) {
+	t.Parallel()
 	l := deployed(t, "\n  nodes: {n: {kind: linux, cmd: sh -c 'exit 9'}}\n")
 	within(t, 5*time.Second, func() error {
 		st, err := l.Status(testContext(t), "n")
@@ -222,6 +228,7 @@ func TestCmdEnds(t *testing.T) {
 }
 
 func TestExists(t *testing.T) {
+	t.Parallel()
 	l := deployed(t, "\n  nodes: {n: {kind: linux}}\n")
 	o := Options{StateDir: filepath.Dir(l.Dir())}
 	if _, err := Deploy(testContext(t), l.Topology(), o); !errors.Is(err, ErrExists) {
@@ -241,6 +248,7 @@ func TestExists(t *testing.T) {
 }
 
 func TestDestroyNothing(t *testing.T) {
+	t.Parallel()
 	existed, err := Destroy(testContext(t), t.TempDir(), "none")
 	if existed || err != nil {
 		t.Errorf("%v, %v", existed, err)
@@ -252,6 +260,7 @@ func TestDestroyNothing(t *testing.T) {
 
 // What fails half-way leaves nothing, and says which node and what.
 func TestRollback(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ body, want string }{
 		"exec":   {"\n  nodes: {n: {kind: linux, exec: [sh -c 'echo so >&2; exit 4']}}\n", "node n: exec \"sh -c echo so >&2; exit 4\": exit code 4: so"},
 		"cmd":    {"\n  nodes: {n: {kind: linux}, m: {kind: linux, cmd: no-such-program}}\n", "node m: cmd: exec: \"no-such-program\""},
@@ -270,6 +279,7 @@ func TestRollback(t *testing.T) {
 
 // Ctrl-C at any moment rolls back.
 func TestInterrupt(t *testing.T) {
+	t.Parallel()
 	top := topology(t, trio)
 	state := t.TempDir()
 	interrupted := 0

@@ -41,6 +41,7 @@ func variables(name string) (string, bool) {
 }
 
 func TestLoad(t *testing.T) {
+	t.Parallel()
 	top, err := LoadWith("testdata/good.clab.yml", variables)
 	if err != nil {
 		t.Fatal(err)
@@ -55,6 +56,7 @@ func TestLoad(t *testing.T) {
 
 // Every mistake is told, each with file, line and key.
 func TestLoadErrors(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("testdata/bad/*.clab.yml")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
@@ -71,6 +73,7 @@ func TestLoadErrors(t *testing.T) {
 }
 
 func TestLoadMissingFile(t *testing.T) {
+	t.Parallel()
 	if _, err := Load("testdata/absent.clab.yml"); !os.IsNotExist(unwrapAll(err)) {
 		t.Errorf("error %v, want one that the file does not exist", err)
 	}
@@ -87,6 +90,7 @@ func unwrapAll(err error) error {
 }
 
 func TestSplit(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string][]string{
 		"":                                     nil,
 		"  a  b\tc\n":                          {"a", "b", "c"},

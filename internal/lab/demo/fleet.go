@@ -60,6 +60,11 @@ func deploy(ctx context.Context, o Options) (*fleet, error) {
 	if o.Router == "frr" && os.Geteuid() != 0 {
 		return nil, errors.New("FRR runs as its own user, and a plain user's lab has no other user: run as root, or choose another router")
 	}
+	if daemon, ok := map[string]string{"frr": "/usr/lib/frr/bgpd", "bird": "/usr/sbin/bird"}[o.Router]; ok {
+		if _, err := os.Stat(daemon); err != nil {
+			return nil, fmt.Errorf("router %s: %w: install it (Debian: apt-get install frr bird2), or choose another router", o.Router, err)
+		}
+	}
 	top, err := lab.LoadWith(o.Topology, func(name string) (string, bool) { return o.Router, name == "ROUTER" })
 	if err != nil {
 		return nil, err

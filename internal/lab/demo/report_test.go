@@ -45,6 +45,7 @@ func sample() *Report {
 }
 
 func TestReport(t *testing.T) {
+	t.Parallel()
 	var b strings.Builder
 	r := sample()
 	r.Write(&b, false)
@@ -63,6 +64,7 @@ func TestReport(t *testing.T) {
 
 // The keys are a contract with whoever reads them.
 func TestReportJSON(t *testing.T) {
+	t.Parallel()
 	text, err := json.MarshalIndent(sample(), "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -83,6 +85,7 @@ func flowOf(kind, from, to, seen string) *flow {
 }
 
 func TestJudgeFlows(t *testing.T) {
+	t.Parallel()
 	good := func() []*flow {
 		return []*flow{
 			flowOf("pod-pod", "10.0.0.1", "10.0.0.2", "10.0.0.1"), flowOf("pod-pod", "fd00::1", "fd00::2", "fd00::1"),
@@ -115,6 +118,7 @@ func saw(nonce string, from, to netip.Addr, protocol, frames int) probe.Sighting
 }
 
 func TestJudgeWire(t *testing.T) {
+	t.Parallel()
 	x := flowOf("pod-pod", "10.0.0.1", "10.0.0.2", "10.0.0.1")
 	a, b, other := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.9")
 	n := x.question.Nonce
@@ -140,6 +144,7 @@ func TestJudgeWire(t *testing.T) {
 }
 
 func TestPercentile(t *testing.T) {
+	t.Parallel()
 	var cuts []Cut
 	for i := 20; i > 0; i-- {
 		cuts = append(cuts, Cut{LongestGap: float64(i)})

@@ -6,6 +6,7 @@ import (
 )
 
 func TestTally(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]Tally{
 		"":           {},
 		"++++":       {Sent: 4},

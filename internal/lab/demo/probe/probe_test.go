@@ -94,6 +94,7 @@ func ask(t *testing.T, pa *Client, to string) (Answer, []Sighting) {
 }
 
 func TestDial(t *testing.T) {
+	t.Parallel()
 	_, _, pa, _ := pair(t)
 	for from, to := range map[string]string{"10.0.0.1": "10.0.0.2", "fd00::1": "fd00::2"} {
 		a, seen := ask(t, pa, to)
@@ -110,6 +111,7 @@ func TestDial(t *testing.T) {
 }
 
 func TestDialFails(t *testing.T) {
+	t.Parallel()
 	_, b, pa, _ := pair(t)
 	b.Run(t, "ip address add 10.0.0.3/24 dev eth1")
 	a, err := pa.Dials(testContext(t), []Dial{
@@ -126,6 +128,7 @@ func TestDialFails(t *testing.T) {
 
 // A server behind address translation tells what it saw.
 func TestTranslationIsSeen(t *testing.T) {
+	t.Parallel()
 	a, _, pa, _ := pair(t)
 	a.Run(t, "ip address add 10.0.0.9/24 dev eth1", "nft add table ip nat",
 		"nft add chain ip nat post {type nat hook postrouting priority 100;}",
@@ -138,6 +141,7 @@ func TestTranslationIsSeen(t *testing.T) {
 
 // What goes through a tunnel is seen as what it is on the wire.
 func TestEncapsulationIsSeen(t *testing.T) {
+	t.Parallel()
 	a, b, pa, _ := pair(t)
 	for i, ns := range []*nstest.NS{a, b} {
 		ns.Run(t, fmt.Sprintf("ip link add vx type vxlan id 7 dstport 4789 local 10.0.0.%d remote 10.0.0.%d dev eth1", i+1, 2-i),
@@ -156,6 +160,7 @@ func TestEncapsulationIsSeen(t *testing.T) {
 
 // A hole in the network is measured as long as it was.
 func TestPingMeasuresHole(t *testing.T) {
+	t.Parallel()
 	_, b, pa, _ := pair(t)
 	ctx := testContext(t)
 	if err := pa.PingStart(ctx, Flow{ID: "x", To: netip.MustParseAddr("10.0.0.2")}); err != nil {
@@ -182,6 +187,7 @@ func TestPingMeasuresHole(t *testing.T) {
 }
 
 func TestPingLosesNothing(t *testing.T) {
+	t.Parallel()
 	_, _, pa, _ := pair(t)
 	ctx := testContext(t)
 	if err := pa.PingStart(ctx, Flow{ID: "x", To: netip.MustParseAddr("fd00::2"), Phase: 5 * time.Millisecond}); err != nil {
@@ -194,6 +200,7 @@ func TestPingLosesNothing(t *testing.T) {
 }
 
 func TestDeleteRoutes(t *testing.T) {
+	t.Parallel()
 	a, _, pa, _ := pair(t)
 	a.Run(t, "ip route add 10.1.0.0/16 via 10.0.0.2 proto 179 metric 179", "ip route add unreachable 10.2.0.0/16 proto 179 metric 179",
 		"ip nexthop add id 9 via 10.0.0.2 dev eth1", "ip route add 10.3.0.0/16 nhid 9 proto 179 metric 100",
