@@ -180,7 +180,7 @@ func (c *crashes) life(i int) error {
 	if err := c.insist(func() error { r, err = c.tryAdd(p); return err }); err != nil {
 		return fmt.Errorf("ADD: %w", err)
 	}
-	have, err := c.seen(p)
+	have, err := p.globals()
 	if err != nil {
 		return err
 	}
@@ -201,20 +201,6 @@ func (c *crashes) life(i int) error {
 		return fmt.Errorf("DEL: %w", err)
 	}
 	return nil
-}
-
-// seen is what the pod has, as seen from inside.
-func (c *crashes) seen(p *pod) (string, error) {
-	out, err := p.Try("ip -o addr show dev eth0 scope global")
-	if err != nil {
-		return "", err
-	}
-	var have []string
-	for line := range strings.Lines(out) {
-		a, _, _ := strings.Cut(strings.Fields(line)[3], "/")
-		have = append(have, a)
-	}
-	return strings.Join(have, " "), nil
 }
 
 // claim notes a pod's addresses, and fails where another pod has one of them.

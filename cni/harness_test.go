@@ -204,6 +204,20 @@ func (n *node) openPod(id string) (*pod, error) {
 	}}, nil
 }
 
+// globals are the pod's addresses, as seen from inside.
+func (p *pod) globals() (string, error) {
+	out, err := p.Try("ip -o addr show scope global")
+	if err != nil {
+		return "", err
+	}
+	var have []string
+	for line := range strings.Lines(out) {
+		a, _, _ := strings.Cut(strings.Fields(line)[3], "/")
+		have = append(have, a)
+	}
+	return strings.Join(have, " "), nil
+}
+
 // inside runs a libcni call in the node's namespace, as a runtime would.
 func (n *node) inside(call func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
