@@ -1,9 +1,11 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,6 +21,9 @@ type damage struct {
 	do    func(context.Context) error
 	ok    func(Event) bool
 	limit string
+	// often: the promise is about most of many times. One that misses it is tried twice more, and the
+	// median counts.
+	often bool
 }
 
 // settle is how long pings run before something is done, and after all is well again.
@@ -50,7 +55,7 @@ func (f *fleet) breaks() []damage {
 		{
 			name: "uplink of n2 to tor1 cut, restored", a: "n1-a", b: "n2-a", both: true,
 			do: f.cutAndRestore,
-			ok: cutOK, limit: cutLimit,
+			ok: cutOK, limit: cutLimit, often: true,
 		},
 		{
 			name: "tor1 restarted (" + routed + " killed, started again)", a: "n1-a", b: "n3-a",
@@ -63,6 +68,24 @@ func (f *fleet) breaks() []damage {
 			ok: atMostOne, limit: "at most 1 lost",
 		},
 	}
+}
+
+// judge suffers a damage, as often as it takes to judge it.
+func (f *fleet) judge(ctx context.Context, d damage) (Event, error) {
+	e, err := f.suffer(ctx, d)
+	if err != nil || e.ok || !d.often {
+		return e, err
+	}
+	events := []Event{e}
+	for range 2 {
+		e, err := f.suffer(ctx, d)
+		if err != nil {
+			return e, err
+		}
+		events = append(events, e)
+	}
+	slices.SortFunc(events, func(a, b Event) int { return cmp.Compare(a.LongestGap, b.LongestGap) })
+	return events[1], nil
 }
 
 // suffer runs a damage under pings and counts.
@@ -227,7 +250,7 @@ func (f *fleet) restartTor(ctx context.Context) error {
 }
 
 // cutAndRestore takes the carrier from n2's link to tor1, by shutting down the port on tor1, gives
-// the network a moment to move, and opens the port again.
+// the network a moment to move, opens the port again, and waits until all is as before.
 func (f *fleet) cutAndRestore(ctx context.Context) error {
 	before, err := f.sessions(ctx, "n2")
 	if err != nil {
@@ -242,7 +265,12 @@ func (f *fleet) cutAndRestore(ctx context.Context) error {
 	if err := f.port(ctx, "up"); err != nil {
 		return err
 	}
-	return until(ctx, func(ctx context.Context) error { return f.back(ctx, "n2", before) })
+	return until(ctx, func(ctx context.Context) error {
+		if err := f.back(ctx, "n2", before); err != nil {
+			return err
+		}
+		return f.direct(ctx) // or another cut would hurt nobody
+	})
 }
 
 // port sets tor1's port to n2.

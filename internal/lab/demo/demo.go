@@ -117,7 +117,7 @@ func (f *fleet) story() []stage {
 	all := []stage{proof("inside", f.proveCluster), proof("outside", f.proveOutside)}
 	for _, b := range f.breaks() {
 		all = append(all, stage{b.name, func(ctx context.Context, r *Report) (string, error) {
-			e, err := f.suffer(ctx, b)
+			e, err := f.judge(ctx, b)
 			if err != nil {
 				return "", err
 			}

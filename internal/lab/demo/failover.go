@@ -62,16 +62,13 @@ func Failover(ctx context.Context, o Options, times int) (c Cuts, err error) {
 	return c, nil
 }
 
-// cutOnce measures one cut and restores the link, ready for the next.
+// cutOnce measures one cut and restores the link.
 func (f *fleet) cutOnce(ctx context.Context) (Cut, error) {
 	e, err := f.suffer(ctx, damage{
 		a: "n1-a", b: "n2-a", both: true, ok: func(Event) bool { return true },
 		do: f.cutAndRestore,
 	})
 	if err != nil {
-		return Cut{}, err
-	}
-	if err := until(ctx, f.direct); err != nil {
 		return Cut{}, err
 	}
 	return Cut{LongestGap: e.LongestGap, Sent: e.Sent, Lost: e.Lost}, nil

@@ -121,25 +121,29 @@ func (g *pinger) await(d time.Duration) {
 	}
 }
 
+// tally counts. A gap is measured from the sending of one answered probe to that of the next; where
+// this host was late in sending, and so nothing was known of the network, one interval counts.
 func tally(probes []pinged) Tally {
 	t := Tally{Sent: len(probes)}
-	last := -1 // answered
+	var gap time.Duration // since the last answered probe, or the first
+	missed := 0
 	for i, p := range probes {
+		if i > 0 {
+			step := p.at.Sub(probes[i-1].at)
+			if step > 2*interval {
+				step = interval
+			}
+			gap += step
+		}
 		if !p.answered {
 			t.Lost++
-			if i < len(probes)-1 {
-				continue
-			}
+			missed++
 		}
-		if missed := i - last - 1; missed > 0 {
-			from := probes[0].at
-			if last >= 0 {
-				from = probes[last].at
-			}
-			t.Gap = max(t.Gap, p.at.Sub(from))
+		if missed > 0 && (p.answered || i == len(probes)-1) {
+			t.Gap = max(t.Gap, gap)
 		}
 		if p.answered {
-			last = i
+			gap, missed = 0, 0
 		}
 	}
 	return t

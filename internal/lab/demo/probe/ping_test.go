@@ -26,3 +26,13 @@ func TestTally(t *testing.T) {
 		}
 	}
 }
+
+// A sender that stalls is not a network that fails.
+func TestTallyStall(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(0, 0)
+	probes := []pinged{{start, true}, {start.Add(interval), false}, {start.Add(50 * interval), true}}
+	if got, want := tally(probes), (Tally{Sent: 3, Lost: 1, Gap: 2 * interval}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}

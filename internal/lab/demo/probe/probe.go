@@ -76,8 +76,7 @@ type Flow struct {
 	Phase time.Duration
 }
 
-// Tally of a ping. Gap is the longest time between two probes in a row that were answered, of those
-// with lost ones in between.
+// Tally of a ping. Gap is the longest time between two answered probes with lost ones in between.
 type Tally struct {
 	Sent, Lost int
 	Gap        time.Duration
