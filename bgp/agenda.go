@@ -14,7 +14,9 @@ const (
 	redial                   // replace its session, which was lost, to dial at once
 	restore                  // admit it again after it sent too many prefixes
 	endStale                 // its End-of-RIB never came after a restart
+	shutOut                  // it sends too many prefixes
 	deferralOver             // of no neighbour: stop waiting for End-of-RIB
+	boundAll                 // of no neighbour: compare what all have sent with their bounds
 )
 
 type appointment struct {

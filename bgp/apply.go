@@ -25,7 +25,7 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 		}
 	}
 	s.waiting.Store(int64(c.Deferral))
-	s.table.settings(names, c.MaxPaths)
+	s.table.settings(names, c.MaxPaths, c.Peers)
 	_, _, reflects := sides(c)
 	s.sessions.set(c.Peers, c.Transit || reflects)
 
@@ -113,9 +113,6 @@ func (s *Speaker) applyPeers(ctx context.Context, c Config) (kept []Peer, errs [
 			err = errors.Join(err, s.add(ctx, c, p))
 		case running:
 			kept = append(kept, p)
-			if old.MaxPrefixes != p.MaxPrefixes {
-				err = s.limit(ctx, c, p)
-			}
 		case !s.sessions.isBarred(p.Address) || s.hasNewChance(c, p, old):
 			s.sessions.reset(p.Address, ReasonNone, "")
 			if err = s.add(ctx, c, p); err != nil {
@@ -168,14 +165,6 @@ func (s *Speaker) remove(ctx context.Context, p Peer, forgetKey bool) error {
 	return nil
 }
 
-// limit changes the bound on a neighbour's prefixes under the running session.
-func (s *Speaker) limit(ctx context.Context, c Config, p Peer) error {
-	if _, err := s.srv.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: peerOf(c, p, false)}); err != nil {
-		return fmt.Errorf("change the prefix limit of neighbour %v: %w", p.Address, err)
-	}
-	return nil
-}
-
 // reevaluate looks anew at a neighbour's routes where rules that concern it have changed (RFC 2918 without
 // the refresh: what the neighbour sent is still known).
 func (s *Speaker) reevaluate(ctx context.Context, p Peer, in, out prints) []error {
@@ -213,8 +202,12 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 	if s.closed || s.srv == nil {
 		return
 	}
-	if d.what == deferralOver {
+	switch d.what {
+	case deferralOver:
 		signal(s.changed)
+		return
+	case boundAll:
+		s.agenda.set(netip.Addr{}, boundAll, s.bound(ctx))
 		return
 	}
 	i := slices.IndexFunc(s.now.Peers, func(p Peer) bool { return p.Address == d.peer })
@@ -225,7 +218,8 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 	_, running := s.inside[d.peer]
 	var err error
 	switch {
-	case d.what == restore && running: // gobgp would keep its routes as those of a restarting neighbour
+	case d.what == shutOut && running:
+		s.sessions.tooMany(d.peer)
 		err = s.remove(ctx, p, false)
 		s.agenda.set(d.peer, restore, time.Now().Add(penalty))
 	case d.what == restore && !p.Down:

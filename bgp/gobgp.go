@@ -122,9 +122,6 @@ func peerOf(c Config, p Peer, restarting bool) *api.Peer {
 		if p.GracefulRestart {
 			af.MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
 		}
-		if p.MaxPrefixes > 0 {
-			af.PrefixLimits = &api.PrefixLimit{Family: fam.api(), MaxPrefixes: uint32(p.MaxPrefixes), ShutdownThresholdPct: 90}
-		}
 		out.AfiSafis = append(out.AfiSafis, af)
 	}
 	return out

@@ -25,7 +25,8 @@ type table struct {
 	dirty  []*route // changed since the last drain; a route stands in it once
 	all    bool     // the next drain is of the whole table
 	names  map[netip.Addr]string
-	max    int    // paths a route
+	max    int // paths a route
+	tally  tally
 	key    []byte // scratch
 }
 
@@ -51,8 +52,9 @@ type pathSet struct {
 	via     []Via
 }
 
-func newTable(changed chan struct{}) *table {
+func newTable(changed chan struct{}, a *agenda) *table {
 	return &table{
+		tally:   newTally(a),
 		changed: changed, routes: map[netip.Prefix]*route{}, sets: map[string]*pathSet{},
 		all: true, names: map[netip.Addr]string{}, max: 1,
 	}
@@ -98,6 +100,9 @@ func (t *table) update(prefix netip.Prefix, m member, gone bool) {
 	next := t.changedSet(r.now, m, gone)
 	if next == r.now {
 		return
+	}
+	if by := len(next.all()) - len(r.now.all()); by != 0 {
+		t.tally.add(m, prefix, by)
 	}
 	t.release(r.now)
 	if next != nil {
@@ -201,6 +206,13 @@ func (t *table) viaOf(members []member) []Via {
 	return out
 }
 
+func (s *pathSet) all() []member {
+	if s == nil {
+		return nil
+	}
+	return s.members
+}
+
 func (s *pathSet) vias() []Via {
 	if s == nil {
 		return nil
@@ -239,11 +251,13 @@ func (t *table) drain() (changes []Learned, all bool) {
 	return changes, all
 }
 
-// settings changes how sets are read: the names of the neighbours and the bound on paths. If a set now
+// settings changes how sets are read, the names of the neighbours and the bound on paths, and the bounds on
+// what neighbours may send. If a set now
 // reads otherwise, the next drain is of the whole table.
-func (t *table) settings(names map[netip.Addr]string, maxPaths int) {
+func (t *table) settings(names map[netip.Addr]string, maxPaths int, peers []Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.tally.bounds(peers)
 	t.names, t.max = names, maxPaths
 	for _, s := range t.sets {
 		if via := t.viaOf(s.members); !slices.Equal(via, s.via) {
@@ -268,6 +282,7 @@ func (t *table) forget() (life int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.routes, t.sets, t.dirty, t.all = map[netip.Prefix]*route{}, map[string]*pathSet{}, nil, true
+	clear(t.tally.held)
 	t.life++
 	signal(t.changed)
 	return t.life

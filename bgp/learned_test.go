@@ -15,14 +15,14 @@ import (
 func TestTableAddsUp(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		tab := newTable(make(chan struct{}, 1))
+		tab := newTable(make(chan struct{}, 1), newAgenda())
 		peers := []netip.Addr{{}, addr("10.0.0.1"), addr("10.0.0.2"), addr("fe80::1%e0"), addr("fe80::1%e1")}
 		names := map[netip.Addr]string{}
 		for i, p := range peers[1:] {
 			names[p] = string(rune('a' + i))
 		}
 		maxPaths := rapid.IntRange(1, 3).Draw(t, "paths")
-		tab.settings(names, maxPaths)
+		tab.settings(names, maxPaths, nil)
 
 		model := map[netip.Prefix]map[netip.Addr]netip.Addr{} // prefix, peer, next hop
 		reader := map[netip.Prefix][]Via{}
@@ -72,7 +72,7 @@ func TestTableAddsUp(t *testing.T) {
 			},
 			"bound": func(t *rapid.T) {
 				maxPaths = rapid.IntRange(1, 3).Draw(t, "paths")
-				tab.settings(names, maxPaths)
+				tab.settings(names, maxPaths, nil)
 			},
 			"forget": func(*rapid.T) {
 				clear(model)
@@ -114,8 +114,8 @@ func modelVia(byPeer map[netip.Addr]netip.Addr, names map[netip.Addr]string, max
 // Routes with the same paths share what they are told by.
 func TestEqualSetsAreShared(t *testing.T) {
 	t.Parallel()
-	tab := newTable(make(chan struct{}, 1))
-	tab.settings(map[netip.Addr]string{addr("10.0.0.1"): "a", addr("10.0.0.2"): "b"}, 8)
+	tab := newTable(make(chan struct{}, 1), newAgenda())
+	tab.settings(map[netip.Addr]string{addr("10.0.0.1"): "a", addr("10.0.0.2"): "b"}, 8, nil)
 	for _, p := range prefixList("10.1.0.0/16", "10.2.0.0/16") {
 		tab.update(p, member{peer: addr("10.0.0.2"), hop: addr("10.0.0.2")}, false)
 		tab.update(p, member{peer: addr("10.0.0.1"), hop: addr("10.0.0.1")}, false)

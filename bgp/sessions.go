@@ -127,8 +127,7 @@ func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent) {
 	was := x.state
 	x.state = st.SessionState
 	switch {
-	case st.AdminState == api.PeerState_ADMIN_STATE_PFX_CT && st.SessionState != gobgp.BGP_FSM_ESTABLISHED:
-		s.tooMany(x)
+	case x.barred: // its end was told when it was shut out
 	case st.SessionState == gobgp.BGP_FSM_ESTABLISHED:
 		s.up(x, st)
 	case was == gobgp.BGP_FSM_ESTABLISHED:
@@ -205,17 +204,18 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	say("BGP session is down", "peer", x.peer.Name, "address", addr, "reason", x.text, "routes kept", x.stale)
 }
 
-func (s *sessions) tooMany(x *session) {
-	if x.barred {
+// tooMany notes that a neighbour is shut out.
+func (s *sessions) tooMany(peer netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	if x == nil || x.barred {
 		return
 	}
-	if x.since = time.Now(); x.state != gobgp.BGP_FSM_ESTABLISHED {
-		x.flaps++
-	}
-	x.barred, x.stale, x.eor = true, false, nil
+	*x = session{peer: x.peer, since: time.Now(), flaps: x.flaps + 1, barred: true}
 	x.reason = ReasonMaxPrefixes
 	x.text = fmt.Sprintf("it sent more than %d prefixes of a family: admitted again in %v, or when maxPrefixes or its filters change", x.peer.MaxPrefixes, penalty)
-	s.agenda.set(x.peer.Address, restore, time.Now())
+	signal(s.changed)
 	s.log.Warn("BGP neighbour sent too many prefixes", "peer", x.peer.Name, "limit", x.peer.MaxPrefixes, "out for", penalty)
 }
 

@@ -61,7 +61,7 @@ func New(o Options) *Speaker {
 		agenda:  newAgenda(),
 		inside:  map[netip.Addr]string{},
 	}
-	s.table = newTable(s.changed)
+	s.table = newTable(s.changed, s.agenda)
 	s.sessions = newSessions(o.Log, s.events, s.agenda)
 	s.diallers = newDiallers(o.Log, s.sessions)
 	return s
@@ -163,6 +163,7 @@ func (s *Speaker) begin(ctx context.Context, c Config) error {
 	if s.began.Load() == 0 {
 		s.began.Store(time.Now().UnixNano())
 		s.agenda.set(netip.Addr{}, deferralOver, time.Now().Add(c.Deferral+time.Millisecond))
+		s.agenda.set(netip.Addr{}, boundAll, time.Now().Add(boundEvery))
 	}
 	return nil
 }
