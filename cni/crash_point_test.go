@@ -81,7 +81,9 @@ func TestGCAfterACrash(t *testing.T) {
 	if n.attachment("victim").HostIf != hostlink.For("victim", "eth0").Name {
 		t.Error("the next server does not know the link")
 	}
-	if err := n.inside(func(ctx context.Context) error { return n.lib.GCNetworkList(ctx, n.list, &libcni.GCArgs{ValidAttachments: []types.GCAttachment{{ContainerID: "another", IfName: "eth0"}}}) }); err != nil {
+	if err := n.inside(func(ctx context.Context) error {
+		return n.lib.GCNetworkList(ctx, n.list, &libcni.GCArgs{ValidAttachments: []types.GCAttachment{{ContainerID: "another", IfName: "eth0"}}})
+	}); err != nil {
 		t.Fatal(err)
 	}
 	n.wantNothingLeft()

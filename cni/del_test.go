@@ -120,7 +120,7 @@ func TestGCRemovesWhatIsNotValid(t *testing.T) {
 	n.add(other)
 	n.list = own
 
-	n.lib = libcni.NewCNIConfigWithCacheDir([]string{binDir}, t.TempDir(), nil) // a runtime that has forgotten all
+	n.lib = libcni.NewCNIConfigWithCacheDir([]string{binDir}, t.TempDir(), libcniExec()) // a runtime that has forgotten all
 	gc := func(valid ...types.GCAttachment) error {
 		return n.inside(func(ctx context.Context) error {
 			return n.lib.GCNetworkList(ctx, n.list, &libcni.GCArgs{ValidAttachments: valid})

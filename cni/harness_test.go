@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/containernetworking/cni/pkg/types/create"
 
@@ -81,9 +82,14 @@ func newBareNode(t *testing.T) *node {
 		}
 		return nil
 	})
-	n.lib = libcni.NewCNIConfigWithCacheDir([]string{binDir}, filepath.Join(dir, "cache"), nil)
+	n.lib = libcni.NewCNIConfigWithCacheDir([]string{binDir}, filepath.Join(dir, "cache"), libcniExec())
 	n.setList("1.1.0")
 	return n
+}
+
+// libcniExec is libcni's own way of running plugins, which it would set up lazily, and racily.
+func libcniExec() invoke.Exec {
+	return &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}}
 }
 
 func (n *node) setList(version string) {

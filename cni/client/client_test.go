@@ -23,13 +23,17 @@ import (
 
 // agent answers with what its test says.
 type agent struct {
-	asked  string
-	got    *cnipb.Request
 	answer *cnipb.Response
+	calls  chan asked // of capacity 1
+}
+
+type asked struct {
+	verb    string
+	request *cnipb.Request
 }
 
 func (a *agent) note(verb string, r *cnipb.Request) (*cnipb.Response, error) {
-	a.asked, a.got = verb, r
+	a.calls <- asked{verb, r}
 	return a.answer, nil
 }
 
@@ -81,7 +85,7 @@ func env(kv map[string]string) func(string) string { return func(k string) strin
 func TestEveryCommandIsHandedOn(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"ADD", "DEL", "CHECK", "STATUS", "GC"} {
-		a := &agent{answer: &cnipb.Response{Result: []byte(`{"some":"result"}`)}}
+		a := &agent{answer: &cnipb.Response{Result: []byte(`{"some":"result"}`)}, calls: make(chan asked, 1)}
 		stdin := `{"cniVersion":"1.1.0","socket":"` + serve(t, a) + `"}`
 		var out bytes.Buffer
 		code := client.Plugin{
@@ -91,10 +95,14 @@ func TestEveryCommandIsHandedOn(t *testing.T) {
 			Stdin: strings.NewReader(stdin), Stdout: &out,
 		}.Run()
 		want := &cnipb.Request{ContainerId: "id", Netns: "/ns", IfName: "eth0", Args: "A=B", Config: []byte(stdin)}
-		if code != 0 || a.asked != command || out.String() != `{"some":"result"}` {
-			t.Errorf("%s: exit code %d, agent asked for %q, printed %q", command, code, a.asked, out.String())
+		if code != 0 || out.String() != `{"some":"result"}` {
+			t.Fatalf("%s: exit code %d, printed %q", command, code, out.String())
 		}
-		if d := cmp.Diff(want, a.got, protocmp.Transform()); d != "" {
+		got := <-a.calls
+		if got.verb != command {
+			t.Errorf("%s: the agent was asked for %s", command, got.verb)
+		}
+		if d := cmp.Diff(want, got.request, protocmp.Transform()); d != "" {
 			t.Errorf("%s: request (-want +got):\n%s", command, d)
 		}
 	}
@@ -102,7 +110,9 @@ func TestEveryCommandIsHandedOn(t *testing.T) {
 
 func TestErrorsArePrintedAsTheSpecificationSays(t *testing.T) {
 	t.Parallel()
-	refusing := serve(t, &agent{answer: &cnipb.Response{Error: &cnipb.Error{Code: 11, Msg: "later", Details: "more"}}})
+	refusing := serve(t, &agent{
+		answer: &cnipb.Response{Error: &cnipb.Error{Code: 11, Msg: "later", Details: "more"}}, calls: make(chan asked, 1),
+	})
 	nobody := filepath.Join(t.TempDir(), "none.sock")
 	for _, tt := range []struct {
 		name, command, stdin string

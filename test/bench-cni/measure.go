@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
 )
 
 // side is one of the two that are compared.
@@ -27,7 +29,9 @@ func newSide(name, scratch string, node *namespace, path []string, conflist stri
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	lib := libcni.NewCNIConfigWithCacheDir(path, filepath.Join(scratch, "cache"), nil)
+	// Libcni's own way of running plugins; it would set it up lazily, and racily.
+	exec := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: os.Stderr}}
+	lib := libcni.NewCNIConfigWithCacheDir(path, filepath.Join(scratch, "cache"), exec)
 	return &side{name: name, node: node, lib: lib, list: list}, nil
 }
 
