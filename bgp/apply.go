@@ -107,7 +107,7 @@ func (s *Speaker) applyPeers(ctx context.Context, c Config) (kept []Peer, errs [
 			if running || !old.Down {
 				s.sessions.reset(p.Address, ReasonLinkDown, "the link to the neighbour is down")
 			}
-		case running && key != sessionKey(c, p):
+		case running && (key != sessionKey(c, p) || s.sessions.isBarred(p.Address) && s.hasNewChance(c, p, old)):
 			err = s.remove(ctx, old, old.Password != p.Password)
 			s.sessions.reset(p.Address, ReasonReconfigured, "its settings have changed")
 			err = errors.Join(err, s.add(ctx, c, p))
@@ -218,8 +218,12 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 	_, running := s.inside[d.peer]
 	var err error
 	switch {
-	case d.what == shutOut && running:
+	case d.what == shutOut && running && !s.sessions.isBarred(d.peer):
+		// First it falls silent, then it goes: gobgp keeps what it receives while it removes a neighbour.
 		s.sessions.tooMany(d.peer)
+		err = s.srv.DisablePeer(ctx, &api.DisablePeerRequest{Address: d.peer.String()})
+		s.agenda.set(d.peer, restore, time.Now().Add(boundEvery))
+	case d.what == restore && running:
 		err = s.remove(ctx, p, false)
 		s.agenda.set(d.peer, restore, time.Now().Add(penalty))
 	case d.what == restore && !p.Down:
