@@ -124,24 +124,33 @@ func (b *bench) measure(ctx context.Context, j job, from, to place) (measured, e
 			cancel(fmt.Errorf("%s ended", p.Cmd))
 		}()
 	}
-	feeder, err := startFeeder(ctx, from, b.prefixes, j.PerUpdate)
-	if err != nil {
-		return m, err
+	err = b.feed(ctx, &m, from, rig{table: table, link: link, procs: procs})
+	if errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx)
 	}
-	defer feeder.proc.Stop()
-	if _, err = link.await(ctx, "the session", func(s seen) bool { return !s.Established.IsZero() }); err != nil {
-		return m, err
+	return m, err
+}
+
+// feed starts a feeder and measures what the device makes of it.
+func (b *bench) feed(ctx context.Context, m *measured, from place, r rig) error {
+	var err error
+	if r.feeder, err = startFeeder(ctx, from, b.prefixes, m.PerUpdate); err != nil {
+		return err
+	}
+	defer r.feeder.proc.Stop()
+	if _, err = r.link.await(ctx, "the session", func(s seen) bool { return !s.Established.IsZero() }); err != nil {
+		return err
 	}
 	if err = pause(ctx, settle); err != nil {
-		return m, err
+		return err
 	}
-	if table.base, err = table.count(); err != nil {
-		return m, err
+	if r.table.base, err = r.table.count(); err != nil {
+		return err
 	}
-	if err = b.install(ctx, &m, rig{table, link, feeder, procs}); err != nil {
-		return m, err
+	if err = b.install(ctx, m, r); err != nil {
+		return err
 	}
-	return m, b.withdraw(ctx, &m, rig{table, link, feeder, procs})
+	return b.withdraw(ctx, m, r)
 }
 
 // rig is what a measurement needs at hand.
