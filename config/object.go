@@ -31,15 +31,18 @@ func NewObject(source string, value any) Object {
 
 	switch v := value.(type) {
 	case *RouterConfig:
+		v.Status = Status{}
 		v.Spec.setDefaults()
 		r.routerConfig(v)
 		r.fatal()
 		o.Value = v
 	case *BGPPeer:
+		v.Status = Status{}
 		v.Spec.setDefaults()
 		r.peer(&v.Spec)
 		o.Value = v
 	case *AddressPool:
+		v.Status = Status{}
 		v.Spec.setDefaults()
 		r.pool(&v.Spec)
 		o.Value = v
@@ -47,6 +50,7 @@ func NewObject(source string, value any) Object {
 		r.block(v)
 		o.Value = v
 	case *Advertisement:
+		v.Status = Status{}
 		r.advertisement(&v.Spec)
 		o.Value = v
 	case *corev1.Node:

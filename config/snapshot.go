@@ -16,6 +16,8 @@ type Snapshot struct {
 	Blocks         []AddressBlock
 	Advertisements []Advertisement
 	Nodes          []Node
+	// Namespaces are the labels of namespaces by name, where a pool has a namespace selector.
+	Namespaces map[string]map[string]string
 	// Secrets and PasswordFiles hold the passwords that peers refer to, files by the name that the
 	// peer gives; Password reads them.
 	Secrets       map[SecretKeyRef]Password `json:"-"`

@@ -17,6 +17,10 @@ const (
 	LabelRack = "podroute.io/rack"
 	// AnnotationAS, as an annotation or a label, overrides RouterConfig's AS number for one node.
 	AnnotationAS = "podroute.io/as-number"
+	// AnnotationAddresses on a Pod asks for addresses, at most one a family, separated by commas.
+	AnnotationAddresses = "podroute.io/addresses"
+	// TaintNotReady keeps pods from a node until podroute serves it; kubelet registers the node with it.
+	TaintNotReady = "podroute.io/not-ready"
 	// AnnotationRouterID overrides a node's router ID (RFC 4271 section 1.1), in dotted form.
 	AnnotationRouterID = "podroute.io/router-id"
 )
@@ -27,7 +31,8 @@ type RouterConfig struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec RouterConfigSpec `json:"spec,omitempty"`
+	Spec   RouterConfigSpec `json:"spec,omitempty"`
+	Status Status           `json:"status,omitempty"`
 }
 
 // Mesh says which nodes peer with one another by themselves.
@@ -84,6 +89,9 @@ type RouterConfigSpec struct {
 	AcceptedPrefixLengths AcceptedLengths `json:"acceptedPrefixLengths,omitempty"`
 	// Readiness is the policy that must hold before a node counts as ready.
 	Readiness ReadinessSpec `json:"readiness,omitempty"`
+	// BlockQuarantine is how long the blocks of a node that no longer exists stay its own after the last sign of
+	// it, 1 min to 30 days. Default 1 h.
+	BlockQuarantine *metav1.Duration `json:"blockQuarantine,omitempty"`
 }
 
 // MasqueradeSpec says whose source address pod traffic has that leaves the cluster: the node's.
@@ -131,7 +139,8 @@ type BGPPeer struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec BGPPeerSpec `json:"spec,omitempty"`
+	Spec   BGPPeerSpec `json:"spec,omitempty"`
+	Status Status      `json:"status,omitempty"`
 }
 
 // Families of addresses that a session carries.
@@ -226,12 +235,22 @@ type PrefixRange struct {
 	LE int32 `json:"le,omitempty"`
 }
 
+// PoolUse is what the addresses of a pool are for.
+type PoolUse string
+
+// Uses of a pool.
+const (
+	UsePods          PoolUse = "pods"
+	UseLoadBalancers PoolUse = "loadBalancers"
+)
+
 // AddressPool is a range that blocks are cut from.
 type AddressPool struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec AddressPoolSpec `json:"spec,omitempty"`
+	Spec   AddressPoolSpec `json:"spec,omitempty"`
+	Status Status          `json:"status,omitempty"`
 }
 
 // AddressPoolSpec says what the range is for. CIDR and BlockSize never change.
@@ -241,8 +260,21 @@ type AddressPoolSpec struct {
 	BlockSize int32 `json:"blockSize,omitempty"`
 	// NodeSelector selects the nodes that may own blocks.
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
-	// Exclusions are sub-ranges that no address is given from. (not yet served)
+	// NamespaceSelector selects the namespaces whose pods get addresses of this pool. Absent: all. A pod
+	// gets one of a pool that selects its namespace by name or label before one that is for all.
+	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
+	// TopologyKey is a node label, podroute.io/rack for instance: the pool is cut into one range per value of the
+	// label, and a node claims blocks of its own value's range only, so that a rack has one aggregate, which is
+	// the routers' to originate.
+	TopologyKey string `json:"topologyKey,omitempty"`
+	// TopologySize is the length of a range's prefix in bits, with TopologyKey.
+	TopologySize int32 `json:"topologySize,omitempty"`
+	// Exclusions are sub-ranges that no address is given from and no block claimed in.
 	Exclusions []string `json:"exclusions,omitempty"`
+	// Reservations are sub-ranges whose addresses are given only to pods that ask for them (AnnotationAddresses).
+	Reservations []string `json:"reservations,omitempty"`
+	// Use is what the addresses are for: pods (default). loadBalancers is not yet served.
+	Use PoolUse `json:"use,omitempty"`
 	// Disabled stops claims; blocks in use stay.
 	Disabled bool `json:"disabled,omitempty"`
 }
@@ -269,7 +301,8 @@ type Advertisement struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	Spec AdvertisementSpec `json:"spec,omitempty"`
+	Spec   AdvertisementSpec `json:"spec,omitempty"`
+	Status Status            `json:"status,omitempty"`
 }
 
 // AdvertisementSpec names prefixes and what goes with them.

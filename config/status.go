@@ -1,0 +1,92 @@
+package config
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Status is what podroute says of an object in the Kubernetes API.
+type Status struct {
+	// Conditions of the object; ConditionAccepted says whether it is in force.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Types of conditions.
+const (
+	ConditionAccepted = "Accepted" // of an object: valid and in force
+	ConditionReady    = "Ready"    // of a NodeRouting: the readiness policy holds
+)
+
+// NodeRouting tells how a node's routing is. It is status only, written by the node's agent, and has the
+// node's name.
+type NodeRouting struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Status NodeRoutingStatus `json:"status,omitempty"`
+}
+
+// NodeRoutingStatus is a node's state at one moment.
+type NodeRoutingStatus struct {
+	// Role is Node or Router.
+	Role     string `json:"role,omitempty"`
+	ASNumber uint32 `json:"asNumber,omitempty"`
+	RouterID string `json:"routerID,omitempty"`
+	// Addresses are the node's own, at most one a family.
+	Addresses []string `json:"addresses,omitempty"`
+	// Version of the agent.
+	Version string `json:"version,omitempty"`
+	// Blocks are the node's pod subnets.
+	Blocks []BlockStatus `json:"blocks,omitempty"`
+	// Sessions with the node's peers.
+	Sessions []SessionStatus `json:"sessions,omitempty"`
+	// Established is how many of them are established, Pods how many pods have an address, and
+	// InstalledRoutes how many routes of ours the kernel holds, pods' own not counted.
+	Established     int32 `json:"established"`
+	Pods            int32 `json:"pods"`
+	InstalledRoutes int32 `json:"installedRoutes"`
+	// Conditions: ConditionReady, with a reason a person can act on, and one for every problem at hand.
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Problems are what is wrong on this node, object by object.
+	Problems []string `json:"problems,omitempty"`
+}
+
+// BlockStatus is a pod subnet and how full it is.
+type BlockStatus struct {
+	CIDR string `json:"cidr"`
+	// Used addresses, CoolingDown ones that were freed lately, and Size, all that pods may have.
+	Used        int64 `json:"used"`
+	CoolingDown int64 `json:"coolingDown"`
+	Size        int64 `json:"size"`
+}
+
+// SessionStatus is a BGP session.
+type SessionStatus struct {
+	// Peer is the BGPPeer's name, or mesh/NODE.
+	Peer     string `json:"peer"`
+	Address  string `json:"address"`
+	ASNumber uint32 `json:"asNumber,omitempty"`
+	// State by its name in RFC 4271 section 8.2.2.
+	State string `json:"state"`
+	// Since is when it came to that state.
+	Since     *metav1.Time `json:"since,omitempty"`
+	LastError string       `json:"lastError,omitempty"`
+	// Families that the session carries, with the number of prefixes.
+	Families []SessionFamily `json:"families,omitempty"`
+}
+
+// SessionFamily counts the prefixes of one family on a session.
+type SessionFamily struct {
+	Family     string `json:"family"`
+	Received   int32  `json:"received"`
+	Accepted   int32  `json:"accepted"`
+	Advertised int32  `json:"advertised"`
+}
+
+// NodeReport is what a node's agent has to say to the cluster: the whole of it, each time.
+type NodeReport struct {
+	// Ready: the readiness policy holds. Reason says in a word why or why not, Message in a sentence.
+	Ready           bool
+	Reason, Message string
+	// Routing is the state that is published as the node's NodeRouting.
+	Routing NodeRoutingStatus
+}
