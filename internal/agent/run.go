@@ -32,6 +32,8 @@ type Options struct {
 	NodeName string
 	Version  string
 	Source   Source
+	// Cluster is told of this node's state; nil where the configuration is a folder.
+	Cluster Cluster
 	// RunDir holds the sockets and the mark of this boot, /run/podroute.
 	RunDir string
 	// ConfDir and BinDir are the container runtime's: /etc/cni/net.d and /opt/cni/bin.
