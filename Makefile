@@ -37,6 +37,12 @@ CHECK_PACKAGES := protobuf-compiler
 build: ## Build podroute, podroute-cni and podroute-lab into build/
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o build/ ./cmd/...
 
+# IMAGE=name:tag names it; GOARCH=arm64 builds it for another machine.
+IMAGE ?= localhost/podroute:dev
+.PHONY: image
+image: ## Build the container image into build/podroute-image.tar, without a container engine
+	env -u GOARCH go -C hack/image run . -tag '$(IMAGE)' -version '$(VERSION)' $(if $(GOARCH),-arch '$(GOARCH)') -o '$(CURDIR)/build/podroute-image.tar'
+
 # DEMO_FLAGS='--router frr --keep --json'
 .PHONY: demo
 demo: demo-packages build ## Two racks, four nodes, twelve pods: prove the main job, then break things (as root)
