@@ -5,6 +5,8 @@ import (
 )
 
 // Status is what podroute says of an object in the Kubernetes API.
+//
+// +kubebuilder:object:generate=true
 type Status struct {
 	// Conditions of the object; ConditionAccepted says whether it is in force.
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
@@ -18,6 +20,8 @@ const (
 
 // NodeRouting tells how a node's routing is. It is status only, written by the node's agent, and has the
 // node's name.
+//
+// +kubebuilder:object:root=true
 type NodeRouting struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -26,6 +30,8 @@ type NodeRouting struct {
 }
 
 // NodeRoutingStatus is a node's state at one moment.
+//
+// +kubebuilder:object:generate=true
 type NodeRoutingStatus struct {
 	// Role is Node or Router.
 	Role     string `json:"role,omitempty"`
@@ -51,6 +57,8 @@ type NodeRoutingStatus struct {
 }
 
 // BlockStatus is a pod subnet and how full it is.
+//
+// +kubebuilder:object:generate=true
 type BlockStatus struct {
 	CIDR string `json:"cidr"`
 	// Used addresses, CoolingDown ones that were freed lately, and Size, all that pods may have.
@@ -60,6 +68,8 @@ type BlockStatus struct {
 }
 
 // SessionStatus is a BGP session.
+//
+// +kubebuilder:object:generate=true
 type SessionStatus struct {
 	// Peer is the BGPPeer's name, or mesh/NODE.
 	Peer     string `json:"peer"`
@@ -75,6 +85,8 @@ type SessionStatus struct {
 }
 
 // SessionFamily counts the prefixes of one family on a session.
+//
+// +kubebuilder:object:generate=true
 type SessionFamily struct {
 	Family     string `json:"family"`
 	Received   int32  `json:"received"`

@@ -1,3 +1,7 @@
+// Package markers of controller-gen.
+// +groupName=podroute.io
+// +versionName=v1alpha1
+
 package config
 
 import (
@@ -27,6 +31,8 @@ const (
 
 // RouterConfig is the cluster's routing configuration: one object, named "default". Without it the
 // defaults below hold: AS 64512, full mesh, pod subnets from the Node objects.
+//
+// +kubebuilder:object:root=true
 type RouterConfig struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -55,6 +61,8 @@ const (
 )
 
 // RouterConfigSpec holds what applies to every node.
+//
+// +kubebuilder:object:generate=true
 type RouterConfigSpec struct {
 	// ASNumber is the nodes' autonomous system, 1 to 4294967294. Default 64512.
 	ASNumber uint32 `json:"asNumber,omitempty"`
@@ -95,6 +103,8 @@ type RouterConfigSpec struct {
 }
 
 // MasqueradeSpec says whose source address pod traffic has that leaves the cluster: the node's.
+//
+// +kubebuilder:object:generate=true
 type MasqueradeSpec struct {
 	// Disabled turns masquerading off, for networks that route pod addresses everywhere.
 	Disabled bool `json:"disabled,omitempty"`
@@ -104,6 +114,8 @@ type MasqueradeSpec struct {
 }
 
 // GracefulRestartSpec configures RFC 4724.
+//
+// +kubebuilder:object:generate=true
 type GracefulRestartSpec struct {
 	// Disabled turns graceful restart off.
 	Disabled bool `json:"disabled,omitempty"`
@@ -115,6 +127,8 @@ type GracefulRestartSpec struct {
 }
 
 // AcceptedLengths bounds prefix lengths for each address family.
+//
+// +kubebuilder:object:generate=true
 type AcceptedLengths struct {
 	// IPv4, default 16 to 32.
 	IPv4 *LengthRange `json:"ipv4,omitempty"`
@@ -123,18 +137,24 @@ type AcceptedLengths struct {
 }
 
 // LengthRange is an inclusive range of prefix lengths in bits.
+//
+// +kubebuilder:object:generate=true
 type LengthRange struct {
 	Min int32 `json:"min"`
 	Max int32 `json:"max"`
 }
 
 // ReadinessSpec says when a node is ready to carry pods.
+//
+// +kubebuilder:object:generate=true
 type ReadinessSpec struct {
 	// MinSessions is how many sessions must be established. Default: more than half of those configured.
 	MinSessions *int32 `json:"minSessions,omitempty"`
 }
 
 // BGPPeer is a BGP neighbour of the nodes that it selects.
+//
+// +kubebuilder:object:root=true
 type BGPPeer struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -150,6 +170,8 @@ const (
 )
 
 // BGPPeerSpec is one neighbour. Exactly one of Address, Gateway and Interface is set.
+//
+// +kubebuilder:object:generate=true
 type BGPPeerSpec struct {
 	// NodeSelector selects the nodes that have this peer. Absent: all.
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
@@ -195,6 +217,8 @@ type BGPPeerSpec struct {
 }
 
 // PeerTimers of a session (RFC 4271 section 4.2 and 10).
+//
+// +kubebuilder:object:generate=true
 type PeerTimers struct {
 	// Hold time, 0 or 3 s to 65535 s. Default 90 s.
 	Hold *metav1.Duration `json:"hold,omitempty"`
@@ -203,6 +227,8 @@ type PeerTimers struct {
 }
 
 // PasswordSource is a key of a Secret, or a file. Exactly one is set.
+//
+// +kubebuilder:object:generate=true
 type PasswordSource struct {
 	SecretRef *SecretKeyRef `json:"secretRef,omitempty"`
 	// File, absolute or relative to the folder of manifests, is read anew whenever it changes; a
@@ -211,6 +237,8 @@ type PasswordSource struct {
 }
 
 // SecretKeyRef names a key of a Secret.
+//
+// +kubebuilder:object:generate=true
 type SecretKeyRef struct {
 	// Namespace, default kube-system.
 	Namespace string `json:"namespace,omitempty"`
@@ -221,12 +249,16 @@ type SecretKeyRef struct {
 
 // PrefixFilter accepts and rejects prefixes. Reject wins. On import, Accept adds to what is accepted
 // anyway (prefixes inside ClusterCIDRs); on export, an empty Accept means everything.
+//
+// +kubebuilder:object:generate=true
 type PrefixFilter struct {
 	Accept []PrefixRange `json:"accept,omitempty"`
 	Reject []PrefixRange `json:"reject,omitempty"`
 }
 
 // PrefixRange is a set of prefixes: those inside CIDR whose length is between GE and LE.
+//
+// +kubebuilder:object:generate=true
 type PrefixRange struct {
 	CIDR string `json:"cidr"`
 	// GE, default the length of CIDR.
@@ -245,6 +277,8 @@ const (
 )
 
 // AddressPool is a range that blocks are cut from.
+//
+// +kubebuilder:object:root=true
 type AddressPool struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -254,6 +288,8 @@ type AddressPool struct {
 }
 
 // AddressPoolSpec says what the range is for. CIDR and BlockSize never change.
+//
+// +kubebuilder:object:generate=true
 type AddressPoolSpec struct {
 	CIDR string `json:"cidr"`
 	// BlockSize is the length of a block's prefix in bits. Default 26 for IPv4, 122 for IPv6.
@@ -281,6 +317,8 @@ type AddressPoolSpec struct {
 
 // AddressBlock is a block of a pool owned by one node. Its name is its CIDR written as an object
 // name (10-0-0-0-26; IPv6 expanded in full).
+//
+// +kubebuilder:object:root=true
 type AddressBlock struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -289,6 +327,8 @@ type AddressBlock struct {
 }
 
 // AddressBlockSpec says whose block it is.
+//
+// +kubebuilder:object:generate=true
 type AddressBlockSpec struct {
 	CIDR string `json:"cidr"`
 	Node string `json:"node"`
@@ -297,6 +337,8 @@ type AddressBlockSpec struct {
 
 // Advertisement says what the selected nodes advertise besides their pod subnets, or with which
 // attributes.
+//
+// +kubebuilder:object:root=true
 type Advertisement struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -306,6 +348,8 @@ type Advertisement struct {
 }
 
 // AdvertisementSpec names prefixes and what goes with them.
+//
+// +kubebuilder:object:generate=true
 type AdvertisementSpec struct {
 	// NodeSelector selects the nodes that advertise. Absent: all.
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
