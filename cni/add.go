@@ -51,7 +51,7 @@ func (s *Server) add(ctx context.Context, q *request) (*types100.Result, error) 
 		return nil, err
 	}
 	if !ok {
-		e, err = s.attach(ctx, q, wiring{link: link, ns: ns, mtu: set.MTU})
+		e, err = s.attach(ctx, q, wiring{link: link, ns: ns, mtu: set.MTU, procSys: s.procSys})
 		if err != nil {
 			return nil, err
 		}

@@ -37,6 +37,7 @@ type Options struct {
 	Socket     string // path of the unix socket
 	Allocator  Allocator
 	Quarantine time.Duration // 0: DefaultQuarantine; negative: none
+	ProcSys    string        // where a pod's settings are written; empty: /proc/sys
 }
 
 // Settings may change while the server runs.
@@ -51,6 +52,7 @@ type Server struct {
 	socket     string
 	alloc      Allocator
 	quarantine time.Duration
+	procSys    string
 
 	home    *netNS // the node's own namespace: that of New's caller
 	conns   conns
@@ -71,6 +73,9 @@ func New(o Options) (*Server, error) {
 	if o.Quarantine == 0 {
 		o.Quarantine = DefaultQuarantine
 	}
+	if o.ProcSys == "" {
+		o.ProcSys = "/proc/sys"
+	}
 	home, err := openNetNS("/proc/thread-self/ns/net")
 	if err != nil {
 		return nil, err
@@ -82,7 +87,7 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("watch links: %w", err)
 	}
 	return &Server{
-		log: o.Log, socket: o.Socket, alloc: o.Allocator, quarantine: o.Quarantine,
+		log: o.Log, socket: o.Socket, alloc: o.Allocator, quarantine: o.Quarantine, procSys: o.ProcSys,
 		home: home, conns: conns{ns: home.fd()}, watcher: w, table: newTable(),
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -85,6 +86,8 @@ type wiring struct {
 	link hostlink.Link
 	ns   *netNS
 	mtu  int
+	// procSys is where the pod's settings are written.
+	procSys string
 }
 
 // wire makes the veth pair and everything on it, host side and pod side. The order matters: the alias
@@ -156,7 +159,7 @@ func wirePod(conn *rtnl.Conn, index int, w wiring) error {
 		err := conn.AddAddress(index, p)
 		if errors.Is(err, unix.EACCES) && p.Addr().Is6() {
 			// Runtimes that know no IPv6 switch it off in new namespaces.
-			if err = enableIPv6(w.ns, w.IfName); err == nil {
+			if err = enableIPv6(w); err == nil {
 				err = conn.AddAddress(index, p)
 			}
 		}
@@ -224,9 +227,9 @@ func ours(conn *rtnl.Conn, index int, addr netip.Addr) error {
 }
 
 // enableIPv6 undoes net.ipv6.conf.<if>.disable_ipv6.
-func enableIPv6(ns *netNS, ifName string) error {
-	path := "/proc/sys/net/ipv6/conf/" + ifName + "/disable_ipv6"
-	return rtnl.Within(ns.fd(), func() error { return os.WriteFile(path, []byte("0"), 0) })
+func enableIPv6(w wiring) error {
+	path := filepath.Join(w.procSys, "net/ipv6/conf", w.IfName, "disable_ipv6")
+	return rtnl.Within(w.ns.fd(), func() error { return os.WriteFile(path, []byte("0"), 0) })
 }
 
 // awaitRunning waits until packets can leave the host side. It came up first, when the pod's side was

@@ -60,8 +60,8 @@ func CheckHost(ctx context.Context) ([]Finding, error) {
 
 // ApplyHost makes the host's settings what CheckHost wants, in the order in which they do no harm. It
 // goes on after a failure and returns all of them. The namespace is that of the calling thread, as in
-// CheckHost.
-func ApplyHost(ctx context.Context) error {
+// CheckHost. It writes below procSys: in a container, /proc/sys itself is read-only.
+func ApplyHost(ctx context.Context, procSys string) error {
 	all, err := settings()
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func ApplyHost(ctx context.Context) error {
 		}
 		have, err := s.read()
 		if err == nil && !slices.Contains(s.good, have) {
-			err = os.WriteFile(filepath.Join(sysctls, s.path), []byte(s.good[0]), 0)
+			err = os.WriteFile(filepath.Join(procSys, s.path), []byte(s.good[0]), 0)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("setting %s=%s: %w", s.name(), s.good[0], err))

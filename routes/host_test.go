@@ -42,7 +42,7 @@ func TestHost(t *testing.T) {
 	if got := check(); !slices.Equal(got, want) {
 		t.Errorf("found %q, want %q", got, want)
 	}
-	if err := n.Do(func() error { return ApplyHost(t.Context()) }); err != nil {
+	if err := n.Do(func() error { return ApplyHost(t.Context(), sysctls) }); err != nil {
 		t.Fatal(err)
 	}
 	if got := check(); len(got) > 0 {

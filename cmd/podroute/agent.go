@@ -60,6 +60,7 @@ and they keep this node's routes for the restart time. To take the node out for 
 	f.StringVar(&o.RunDir, "run-dir", runDir, "folder of the sockets")
 	f.StringVar(&o.ConfDir, "cni-conf-dir", "/etc/cni/net.d", "folder of the container runtime's network configuration")
 	f.StringVar(&o.BinDir, "cni-bin-dir", "/opt/cni/bin", "folder of the container runtime's network plugins")
+	f.StringVar(&o.ProcSys, "proc-sys", "/proc/sys", "folder to write settings of network namespaces in; /proc/sys is read-only in a container")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	_ = c.MarkFlagDirname("config") // the flag exists
 	return c

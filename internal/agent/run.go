@@ -38,6 +38,9 @@ type Options struct {
 	RunDir string
 	// ConfDir and BinDir are the container runtime's: /etc/cni/net.d and /opt/cni/bin.
 	ConfDir, BinDir string
+	// ProcSys is where settings of network namespaces are written, /proc/sys; in a container that is
+	// read-only, and this is where the host's is mounted.
+	ProcSys string
 }
 
 // Agent is one node's agent.
@@ -108,7 +111,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 		return nil, fmt.Errorf("make the run folder: %w", err)
 	}
 	// Host: forwarding and what goes with it.
-	if err = routes.ApplyHost(ctx); err != nil {
+	if err = routes.ApplyHost(ctx, o.ProcSys); err != nil {
 		o.Log.Warn("not all host settings could be made; podroute doctor names them", "err", err)
 	}
 	// Adopt kernel state: routes, then pods.
@@ -120,7 +123,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	}
 	a.blocks = ipam.New(ipam.Options{CoolDown: coolDown})
 	a.pods, err = cni.New(cni.Options{
-		Log: o.Log.With("part", "cni"), Socket: a.cniSocket(), Allocator: a.blocks,
+		Log: o.Log.With("part", "cni"), Socket: a.cniSocket(), Allocator: a.blocks, ProcSys: o.ProcSys,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the CNI server: %w", err)
