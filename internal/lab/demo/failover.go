@@ -10,8 +10,10 @@ import (
 // failoverLimit is the longest gap, in milliseconds, that a cut uplink may cause.
 const failoverLimit = 100
 
-// Cut is what one cut of an uplink did: the longest gap in milliseconds, and packets.
+// Cut is what one cut of an uplink did: the longest gap in milliseconds, and packets. End is where the
+// port was shut down: the other end only loses the carrier.
 type Cut struct {
+	End        string  `json:"end"`
 	LongestGap float64 `json:"longest_gap_ms"`
 	Sent       int     `json:"sent"`
 	Lost       int     `json:"lost"`
@@ -26,8 +28,8 @@ type Cuts struct {
 	Limit  float64 `json:"limit_ms"`
 }
 
-// Failover cuts an uplink of the dual-homed node many times, restoring it in between, with pings in
-// both directions and of both families. It takes some seconds a cut.
+// Failover cuts an uplink of the dual-homed node many times, at its two ends in turns, restoring it in
+// between, with pings in both directions and of both families. It takes some seconds a cut.
 func Failover(ctx context.Context, o Options, times int) (c Cuts, err error) {
 	c = Cuts{Router: o.Router, Limit: failoverLimit, Cuts: []Cut{}}
 	r := &Report{}
@@ -46,12 +48,12 @@ func Failover(ctx context.Context, o Options, times int) (c Cuts, err error) {
 	for i := range times {
 		name := fmt.Sprintf("cut %d of %d", i+1, times)
 		err := o.stages(ctx, r, []stage{{name, func(ctx context.Context, _ *Report) (string, error) {
-			cut, err := f.cutOnce(ctx)
+			cut, err := f.cutOnce(ctx, []string{"tor1", "n2"}[i%2])
 			if err != nil {
 				return "", err
 			}
 			c.Cuts = append(c.Cuts, cut)
-			return fmt.Sprintf("longest gap %.0f ms, %d of %d lost", cut.LongestGap, cut.Lost, cut.Sent), nil
+			return fmt.Sprintf("at %s: longest gap %.0f ms, %d of %d lost", cut.End, cut.LongestGap, cut.Lost, cut.Sent), nil
 		}}})
 		if err != nil {
 			return c, err
@@ -62,21 +64,21 @@ func Failover(ctx context.Context, o Options, times int) (c Cuts, err error) {
 	return c, nil
 }
 
-// cutOnce measures one cut and restores the link.
-func (f *fleet) cutOnce(ctx context.Context) (Cut, error) {
+// cutOnce measures one cut, made at one end of the link, and restores the link.
+func (f *fleet) cutOnce(ctx context.Context, end string) (Cut, error) {
 	e, err := f.suffer(ctx, damage{
 		a: "n1-a", b: "n2-a", both: true, ok: func(Event) bool { return true },
-		do: f.cutAndRestore,
+		do: func(ctx context.Context) error { return f.cutUplink(ctx, end) },
 	})
 	if err != nil {
 		return Cut{}, err
 	}
-	return Cut{LongestGap: e.LongestGap, Sent: e.Sent, Lost: e.Lost}, nil
+	return Cut{End: end, LongestGap: e.LongestGap, Sent: e.Sent, Lost: e.Lost}, nil
 }
 
 // direct is nil when tor1 sends to n2's pods over its own link again: only then does a cut hurt.
 func (f *fleet) direct(ctx context.Context) error {
-	port, err := f.portName()
+	port, err := f.uplinkPort("tor1")
 	if err != nil {
 		return err
 	}
