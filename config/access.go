@@ -71,6 +71,11 @@ func (s RouterConfigSpec) Lengths(family string) (lowest, highest int) {
 	return int(l.Min), int(l.Max)
 }
 
+// Quarantine is BlockQuarantine, read.
+func (s RouterConfigSpec) Quarantine() time.Duration {
+	return duration(s.BlockQuarantine, DefaultBlockQuarantine)
+}
+
 // Exclusions are the destinations of Exclude, read.
 func (m MasqueradeSpec) Exclusions() []netip.Prefix { return Prefixes(m.Exclude) }
 
@@ -134,6 +139,9 @@ func (s AddressPoolSpec) Prefix() netip.Prefix { return parsePrefix(s.CIDR) }
 
 // Excluded are Exclusions, read.
 func (s AddressPoolSpec) Excluded() []netip.Prefix { return Prefixes(s.Exclusions) }
+
+// Reserved are Reservations, read.
+func (s AddressPoolSpec) Reserved() []netip.Prefix { return Prefixes(s.Reservations) }
 
 // Prefix is CIDR, read.
 func (s AddressBlockSpec) Prefix() netip.Prefix { return parsePrefix(s.CIDR) }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -160,102 +159,5 @@ func (r *report) nodeOutside(n Node, spec *RouterConfigSpec) {
 		for _, p := range n.PodCIDRs {
 			r.outside("spec.podCIDRs", p, spec)
 		}
-	}
-}
-
-// pool admits an AddressPool.
-func (w *build) pool(c *candidate) {
-	spec := &w.snapshot.Router.Spec
-	o, ok := w.admit(c, func(r *report, o Object) bool {
-		s := &o.Value.(*AddressPool).Spec
-		p := s.Prefix()
-		if c.previous != nil {
-			was := &c.previous.Value.(*AddressPool).Spec
-			r.immutable("spec.cidr", s.CIDR, was.CIDR)
-			r.immutable("spec.blockSize", s.BlockSize, was.BlockSize)
-		}
-		r.taken("spec.cidr", p, "serviceCIDRs", spec.ServicePrefixes())
-		r.taken("spec.cidr", p, "nodeCIDRs", spec.NodePrefixes())
-		if a, owner, found := w.addresses.find(p); found {
-			r.addf("spec.cidr", "make them disjoint", "%s contains address %s of Node/%s", p, a.Addr(), owner)
-		}
-		if other, owner, found := w.pools.find(p); found {
-			r.addf("spec.cidr", "make them disjoint: the older one is in force", "%s overlaps %s of AddressPool/%s", p, other, owner)
-		}
-		good := len(r.problems) == 0
-		r.outside("spec.cidr", p, spec)
-		if len(s.Exclusions) > 0 {
-			r.add("spec.exclusions", "exclusions are not served yet: addresses are given from them", "cut the pool in two instead")
-		}
-		return good
-	})
-	if ok {
-		v := *o.Value.(*AddressPool)
-		w.pools.add(v.Spec.Prefix(), v.Name)
-		w.snapshot.Pools = append(w.snapshot.Pools, v)
-	}
-}
-
-func (r *report) immutable(field string, is, was any) {
-	if is != was {
-		r.addf(field, "set it back, or delete the object and write one of another name", "%v was %v and must not change", is, was)
-	}
-}
-
-// outside reports pod ranges that are not in clusterCIDRs; that harms, but forbids nothing.
-func (r *report) outside(field string, p netip.Prefix, spec *RouterConfigSpec) {
-	ranges := spec.ClusterPrefixes()
-	inside := slices.ContainsFunc(ranges, func(o netip.Prefix) bool { return o.Contains(p.Addr()) && o.Bits() <= p.Bits() })
-	if len(ranges) > 0 && !inside {
-		r.addf(field, "add it to clusterCIDRs, or choose another", "%s is not inside RouterConfig's clusterCIDRs: routers will not accept it", p)
-	}
-}
-
-// block admits an AddressBlock.
-func (w *build) block(c *candidate) {
-	spec := &w.snapshot.Router.Spec
-	o, ok := w.admit(c, func(r *report, o Object) bool {
-		s := &o.Value.(*AddressBlock).Spec
-		p := s.Prefix()
-		if c.previous != nil {
-			was := &c.previous.Value.(*AddressBlock).Spec
-			r.immutable("spec.node", s.Node, was.Node)
-		}
-		w.blockPool(r, s)
-		r.taken("spec.cidr", p, "serviceCIDRs", spec.ServicePrefixes())
-		r.taken("spec.cidr", p, "nodeCIDRs", spec.NodePrefixes())
-		if a, owner, found := w.addresses.find(p); found {
-			r.addf("spec.cidr", "make them disjoint", "%s contains address %s of Node/%s", p, a.Addr(), owner)
-		}
-		if other, owner, found := w.blocks.find(p); found {
-			r.addf("spec.cidr", "make them disjoint", "%s overlaps %s of Node/%s", p, other, owner)
-		}
-		return len(r.problems) == 0
-	})
-	if ok {
-		v := *o.Value.(*AddressBlock)
-		w.blocks.add(v.Spec.Prefix(), v.Spec.Node)
-		w.snapshot.Blocks = append(w.snapshot.Blocks, v)
-	}
-}
-
-// blockPool checks a block against the pool that it names, else the one that it lies in.
-func (w *build) blockPool(r *report, s *AddressBlockSpec) {
-	p := s.Prefix()
-	pool := slices.IndexFunc(w.snapshot.Pools, func(v AddressPool) bool {
-		return v.Name == s.Pool || s.Pool == "" && v.Spec.Prefix().Overlaps(p)
-	})
-	if pool < 0 {
-		if s.Pool != "" {
-			r.addf("spec.pool", "name a pool, or write it", "AddressPool/%s is not there", s.Pool)
-		}
-		return
-	}
-	v := &w.snapshot.Pools[pool]
-	switch whole := v.Spec.Prefix(); {
-	case !whole.Contains(p.Addr()) || p.Bits() < whole.Bits():
-		r.addf("spec.cidr", "choose a block of the pool", "%s is not inside %s of AddressPool/%s", p, whole, v.Name)
-	case p.Bits() != int(v.Spec.BlockSize):
-		r.addf("spec.cidr", fmt.Sprintf("use a /%d", v.Spec.BlockSize), "%s is not of the block size of AddressPool/%s", p, v.Name)
 	}
 }

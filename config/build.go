@@ -45,6 +45,7 @@ func (b *Builder) Build(in Input) Snapshot {
 		{"Node", w.node},
 		{"AddressPool", w.pool},
 		{"AddressBlock", w.block},
+		{"Namespace", w.namespace},
 		{"Secret", w.secret},
 		{"BGPPeer", w.peer},
 		{"Advertisement", w.advertisement},

@@ -21,6 +21,7 @@ const (
 	DefaultSecretKey       = "password"
 	DefaultMaxPrefixesNode = 10_000
 	DefaultMaxPrefixes     = 500_000 // of routers
+	DefaultBlockQuarantine = time.Hour
 )
 
 // Default returns the configuration that holds where nothing is written: AS 64512, full mesh, pod
@@ -53,6 +54,9 @@ func (s *RouterConfigSpec) setDefaults() {
 	}
 	if s.GracefulRestart.Deferral == nil {
 		s.GracefulRestart.Deferral = &metav1.Duration{Duration: DefaultDeferral}
+	}
+	if s.BlockQuarantine == nil {
+		s.BlockQuarantine = &metav1.Duration{Duration: DefaultBlockQuarantine}
 	}
 	if s.AcceptedPrefixLengths.IPv4 == nil {
 		s.AcceptedPrefixLengths.IPv4 = &LengthRange{Min: 16, Max: 32}
@@ -101,6 +105,7 @@ func (f *PrefixFilter) setDefaults() {
 }
 
 func (s *AddressPoolSpec) setDefaults() {
+	orDefault(&s.Use, UsePods)
 	p, err := netip.ParsePrefix(s.CIDR)
 	if err != nil {
 		return

@@ -12,7 +12,7 @@ import (
 )
 
 // NewObject checks one decoded object by itself and fills in its defaults: a pointer to one of the
-// kinds of this package, or to a corev1.Node or corev1.Secret. The value is changed, not copied.
+// kinds of this package, or to a corev1.Node, corev1.Secret or corev1.Namespace. The value is changed, not copied.
 // Any other type is a mistake of the caller and yields an object with a problem.
 func NewObject(source string, value any) Object {
 	kind := reflect.TypeOf(value).Elem().Name()
@@ -20,7 +20,7 @@ func NewObject(source string, value any) Object {
 	r := &report{source: source, object: kind}
 	meta, ok := value.(metav1.ObjectMetaAccessor)
 	if !ok {
-		r.addf("", "read the kinds of "+APIVersion+", v1 Node and v1 Secret only", "%T is no kind of ours", value)
+		r.addf("", "read the kinds of "+APIVersion+", v1 Node, Secret and Namespace only", "%T is no kind of ours", value)
 		o.Problems = r.problems
 		return o
 	}
@@ -55,13 +55,15 @@ func NewObject(source string, value any) Object {
 		o.Value = v
 	case *corev1.Node:
 		o.Value = r.node(v)
+	case *corev1.Namespace:
+		o.Value = &Namespace{Name: v.Name, Labels: v.Labels}
 	case *corev1.Secret:
 		if o.Namespace == "" {
 			o.Namespace = metav1.NamespaceDefault // as kubectl apply would
 		}
 		o.Value = r.secret(o.Namespace, v)
 	default:
-		r.addf("", "read the kinds of "+APIVersion+", v1 Node and v1 Secret only", "%T is no kind of ours", value)
+		r.addf("", "read the kinds of "+APIVersion+", v1 Node, Secret and Namespace only", "%T is no kind of ours", value)
 	}
 	if o.Problems = r.problems; len(o.Problems) > 0 {
 		o.Value = nil

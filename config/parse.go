@@ -24,8 +24,8 @@ type Object struct {
 	Namespace, Name string
 	// Created is its creationTimestamp, zero for most manifests.
 	Created time.Time
-	// Value is *RouterConfig, *BGPPeer, *AddressPool, *AddressBlock, *Advertisement, *Node or
-	// *Secret, with defaults; nil where Problems say that it is unusable.
+	// Value is *RouterConfig, *BGPPeer, *AddressPool, *AddressBlock, *Advertisement, *Node, *Secret or
+	// *Namespace, with defaults; nil where Problems say that it is unusable.
 	Value any
 	// Problems of the object by itself.
 	Problems []Problem
@@ -38,6 +38,12 @@ type Object struct {
 type key struct{ kind, namespace, name string }
 
 func (o Object) key() key { return key{o.Kind, o.Namespace, o.Name} }
+
+// Namespace is what podroute needs of a v1 Namespace.
+type Namespace struct {
+	Name   string
+	Labels map[string]string
+}
 
 // Secret is what podroute needs of a v1 Secret.
 type Secret struct {
@@ -221,6 +227,8 @@ func newValue(apiVersion, kind string) any {
 		return new(Advertisement)
 	case "v1/Node":
 		return new(corev1.Node)
+	case "v1/Namespace":
+		return new(corev1.Namespace)
 	case "v1/Secret":
 		return new(corev1.Secret)
 	}
@@ -239,7 +247,7 @@ func (r *report) unknownKind(apiVersion, kind string) {
 		return
 	}
 	r.addf("kind", "remove it; known are "+APIVersion+
-		" RouterConfig, BGPPeer, AddressPool, AddressBlock, Advertisement, and v1 Node, Secret, List",
+		" RouterConfig, BGPPeer, AddressPool, AddressBlock, Advertisement, and v1 Node, Secret, Namespace, List",
 		"%s %s is not known", apiVersion, kind)
 }
 

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,6 +92,9 @@ func describe(s Snapshot) string {
 	}
 	for _, o := range s.Blocks {
 		fmt.Fprintf(&b, "AddressBlock %s %s\n", o.Spec.Prefix(), o.Spec.Node)
+	}
+	for _, n := range slices.Sorted(maps.Keys(s.Namespaces)) {
+		fmt.Fprintf(&b, "Namespace %s %v\n", n, s.Namespaces[n])
 	}
 	for _, p := range s.Peers {
 		password, err := s.Password(p)

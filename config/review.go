@@ -26,13 +26,9 @@ func (w *build) review() {
 	slices.SortFunc(s.Advertisements, func(a, b Advertisement) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-// reviewNodes reports router IDs that two nodes share, and nodes that have no block.
+// reviewNodes reports router IDs that two nodes share.
 func (w *build) reviewNodes() {
 	ids := map[netip.Addr]string{}
-	owns := map[string]bool{}
-	for _, b := range w.snapshot.Blocks {
-		owns[b.Spec.Node] = true
-	}
 	for _, n := range w.nodes {
 		r := w.report(n.candidate)
 		id := n.value.RouterID()
@@ -41,9 +37,6 @@ func (w *build) reviewNodes() {
 				"router ID %s is that of Node/%s too: they cannot peer", id, other)
 		} else {
 			ids[id] = n.value.Name
-		}
-		if w.snapshot.Router.Spec.PodSubnets == SubnetsFromPool && !owns[n.value.Name] && !w.snapshot.IsRouter(n.value) {
-			r.add("", "owns no AddressBlock, and claiming blocks of a pool is not served yet", "write an AddressBlock for the node")
 		}
 		w.note(n.candidate, r)
 	}

@@ -97,12 +97,6 @@ func planned(field string) string {
 		return "BFD"
 	case "BGPPeerSpec.addPath":
 		return "add-path"
-	case "AddressPoolSpec.namespaceSelector":
-		return "a namespace selector"
-	case "AddressPoolSpec.topologyKey":
-		return "a topology key"
-	case "AddressPoolSpec.use":
-		return "a pool for load balancers"
 	case "AdvertisementSpec.aggregates":
 		return "advertising aggregates"
 	case "AdvertisementSpec.services":

@@ -296,8 +296,8 @@ type AddressPoolSpec struct {
 	BlockSize int32 `json:"blockSize,omitempty"`
 	// NodeSelector selects the nodes that may own blocks.
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
-	// NamespaceSelector selects the namespaces whose pods get addresses of this pool. Absent: all. A pod
-	// gets one of a pool that selects its namespace by name or label before one that is for all.
+	// NamespaceSelector selects the namespaces whose pods get addresses of this pool. Their pods get addresses
+	// of that family from no other pool. Absent: the pool is for all other pods.
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
 	// TopologyKey is a node label, podroute.io/rack for instance: the pool is cut into one range per value of the
 	// label, and a node claims blocks of its own value's range only, so that a rack has one aggregate, which is
@@ -311,12 +311,13 @@ type AddressPoolSpec struct {
 	Reservations []string `json:"reservations,omitempty"`
 	// Use is what the addresses are for: pods (default). loadBalancers is not yet served.
 	Use PoolUse `json:"use,omitempty"`
-	// Disabled stops claims; blocks in use stay.
+	// Disabled stops claims; blocks in use stay, and give addresses only while no other pool has any.
 	Disabled bool `json:"disabled,omitempty"`
 }
 
-// AddressBlock is a block of a pool owned by one node. Its name is its CIDR written as an object
-// name (10-0-0-0-26; IPv6 expanded in full).
+// AddressBlock is a block of a pool owned by one node, or the range of one rack. Its name is its CIDR
+// written as an object name (10-0-0-0-26; IPv6 expanded in full): that no two objects have one name is
+// what makes ownership exclusive.
 //
 // +kubebuilder:object:root=true
 type AddressBlock struct {
@@ -331,8 +332,12 @@ type AddressBlock struct {
 // +kubebuilder:object:generate=true
 type AddressBlockSpec struct {
 	CIDR string `json:"cidr"`
-	Node string `json:"node"`
+	// Node that owns the block. Exactly one of Node and TopologyValue is set, and neither changes.
+	Node string `json:"node,omitempty"`
 	Pool string `json:"pool,omitempty"`
+	// TopologyValue makes the object a range of a pool with TopologyKey: only nodes with this value claim
+	// blocks in it.
+	TopologyValue string `json:"topologyValue,omitempty"`
 }
 
 // Advertisement says what the selected nodes advertise besides their pod subnets, or with which

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -50,6 +49,7 @@ func (r *report) routerConfig(c *RouterConfig) {
 	r.seconds("spec.gracefulRestart.deferral", s.GracefulRestart.Deferral, 1, 360)
 	r.lengths("spec.acceptedPrefixLengths.ipv4", s.AcceptedPrefixLengths.IPv4, 32)
 	r.lengths("spec.acceptedPrefixLengths.ipv6", s.AcceptedPrefixLengths.IPv6, 128)
+	r.seconds("spec.blockQuarantine", s.BlockQuarantine, 60, 30*24*3600)
 	if n := s.Readiness.MinSessions; n != nil {
 		r.between("spec.readiness.minSessions", int64(*n), 0, 1000)
 	}
@@ -74,46 +74,6 @@ func (r *report) lengths(field string, l *LengthRange, highest int64) {
 	high := r.between(field+".max", int64(l.Max), 0, highest)
 	if low && high && l.Min > l.Max {
 		r.addf(field, "exchange them", "min %d is larger than max %d", l.Min, l.Max)
-	}
-}
-
-// pool checks an AddressPool by itself.
-func (r *report) pool(s *AddressPoolSpec) {
-	r.selector("spec.nodeSelector", s.NodeSelector)
-	p, ok := r.cidr("spec.cidr", s.CIDR)
-	if !ok || !r.podRange("spec.cidr", p) {
-		return
-	}
-	highest := 30 // the smallest block with addresses for pods
-	if p.Addr().Is6() {
-		highest = 126
-	}
-	if p.Bits() > highest {
-		r.addf("spec.cidr", fmt.Sprintf("use /%d or shorter", highest), "%s is too small for a block", p)
-	} else {
-		r.between("spec.blockSize", int64(s.BlockSize), int64(p.Bits()), int64(highest))
-	}
-	r.cidrs("spec.exclusions", s.Exclusions, func(field string, e netip.Prefix) bool {
-		switch {
-		case e.Addr().Is4() != p.Addr().Is4():
-			r.addf(field, "use the pool's family", "%s is not of the pool's address family", e)
-		case !p.Contains(e.Addr()) || e.Bits() < p.Bits():
-			r.addf(field, "exclude ranges of the pool only", "%s is not inside %s", e, p)
-		case e == p:
-			r.addf(field, "disable the pool instead", "%s is the whole pool", e)
-		}
-		return true
-	})
-}
-
-// block checks an AddressBlock by itself.
-func (r *report) block(b *AddressBlock) {
-	p, ok := r.cidr("spec.cidr", b.Spec.CIDR)
-	if ok && r.podRange("spec.cidr", p) && b.Name != BlockName(p) {
-		r.addf("metadata.name", "name it "+BlockName(p), "is not its CIDR, which makes ownership exclusive")
-	}
-	if b.Spec.Node == "" {
-		r.add("spec.node", "is missing", "name the node that owns the block")
 	}
 }
 
