@@ -9,6 +9,9 @@ import (
 // +kubebuilder:object:generate=true
 type Status struct {
 	// Conditions of the object; ConditionAccepted says whether it is in force.
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
@@ -22,6 +25,16 @@ const (
 // node's name.
 //
 // +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,categories=podroute,shortName=nrt
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:name=Role,type=string,JSONPath=`.status.role`,priority=1
+// +kubebuilder:printcolumn:name=AS,type=integer,JSONPath=`.status.asNumber`
+// +kubebuilder:printcolumn:name=Sessions,type=integer,JSONPath=`.status.established`
+// +kubebuilder:printcolumn:name=Pods,type=integer,JSONPath=`.status.pods`
+// +kubebuilder:printcolumn:name=Routes,type=integer,JSONPath=`.status.installedRoutes`
+// +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 type NodeRouting struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -34,25 +47,32 @@ type NodeRouting struct {
 // +kubebuilder:object:generate=true
 type NodeRoutingStatus struct {
 	// Role is Node or Router.
-	Role     string `json:"role,omitempty"`
+	Role string `json:"role,omitempty"`
+	// +kubebuilder:validation:Format=int64
 	ASNumber uint32 `json:"asNumber,omitempty"`
 	RouterID string `json:"routerID,omitempty"`
 	// Addresses are the node's own, at most one a family.
+	// +listType=atomic
 	Addresses []string `json:"addresses,omitempty"`
 	// Version of the agent.
 	Version string `json:"version,omitempty"`
 	// Blocks are the node's pod subnets.
+	// +listType=atomic
 	Blocks []BlockStatus `json:"blocks,omitempty"`
 	// Sessions with the node's peers.
+	// +listType=atomic
 	Sessions []SessionStatus `json:"sessions,omitempty"`
 	// Established is how many of them are established, Pods how many pods have an address, and
 	// InstalledRoutes how many routes of ours the kernel holds, pods' own not counted.
 	Established     int32 `json:"established"`
 	Pods            int32 `json:"pods"`
 	InstalledRoutes int32 `json:"installedRoutes"`
-	// Conditions: ConditionReady, with a reason a person can act on, and one for every problem at hand.
+	// Conditions: ConditionReady, with a reason a person can act on.
+	// +listType=map
+	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// Problems are what is wrong on this node, object by object.
+	// +listType=atomic
 	Problems []string `json:"problems,omitempty"`
 }
 
@@ -72,8 +92,9 @@ type BlockStatus struct {
 // +kubebuilder:object:generate=true
 type SessionStatus struct {
 	// Peer is the BGPPeer's name, or mesh/NODE.
-	Peer     string `json:"peer"`
-	Address  string `json:"address"`
+	Peer    string `json:"peer"`
+	Address string `json:"address"`
+	// +kubebuilder:validation:Format=int64
 	ASNumber uint32 `json:"asNumber,omitempty"`
 	// State by its name in RFC 4271 section 8.2.2.
 	State string `json:"state"`
@@ -81,6 +102,7 @@ type SessionStatus struct {
 	Since     *metav1.Time `json:"since,omitempty"`
 	LastError string       `json:"lastError,omitempty"`
 	// Families that the session carries, with the number of prefixes.
+	// +listType=atomic
 	Families []SessionFamily `json:"families,omitempty"`
 }
 
@@ -97,7 +119,10 @@ type SessionFamily struct {
 // NodeReport is what a node's agent has to say to the cluster: the whole of it, each time.
 type NodeReport struct {
 	// Ready: the readiness policy holds. Reason says in a word why or why not, Message in a sentence.
-	Ready           bool
+	Ready bool
+	// Undecided: the agent has taken over from another a moment ago and does not know yet; what was said before
+	// of the node's readiness stands.
+	Undecided       bool
 	Reason, Message string
 	// Routing is the state that is published as the node's NodeRouting.
 	Routing NodeRoutingStatus

@@ -76,6 +76,9 @@ func desired(in Inputs) Desired {
 func (d *draft) identity() {
 	node, ok := d.Snapshot.Node(d.NodeName)
 	d.known = ok
+	if !ok && d.Gone.Name != "" {
+		node, d.known, ok = d.orphan(), true, true
+	}
 	if !ok {
 		node = config.Node{Name: d.NodeName}
 		d.problem("Node/"+d.NodeName, "", "there is no such node",

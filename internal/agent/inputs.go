@@ -18,6 +18,8 @@ type Inputs struct {
 	NodeName string
 	// Snapshot is the configuration.
 	Snapshot config.Snapshot
+	// Gone is what was known of this node's Node before it was deleted; the zero Node otherwise.
+	Gone config.Node
 	// Links are the host's, pods' included.
 	Links []routes.Link
 	// Foreign are destinations of the host's routes that are not ours.

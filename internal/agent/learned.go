@@ -85,12 +85,16 @@ func (a *Agent) route(p netip.Prefix) (routes.Route, bool) {
 	return r, true
 }
 
-// note keeps the kernel's refusals by prefix, for status and for advertisable, and passes them on.
+// note keeps the kernel's refusals by prefix, for status and for advertisable, what keeps all routes from
+// the kernel, and passes them on.
 func (a *Agent) note(err error) error {
+	a.loop.broken = nil
 	for _, e := range split(err) {
 		var refused *routes.RouteError
 		if errors.As(e, &refused) {
 			a.loop.unresolved[refused.Dst] = refused
+		} else {
+			a.loop.broken = e
 		}
 	}
 	return err

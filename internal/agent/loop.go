@@ -10,6 +10,7 @@ import (
 
 	"github.com/podroute/podroute/bgp"
 	"github.com/podroute/podroute/cni"
+	"github.com/podroute/podroute/config"
 	"github.com/podroute/podroute/routes"
 )
 
@@ -31,6 +32,10 @@ type loop struct {
 	// not over all its next hops.
 	learned    map[netip.Prefix][]bgp.Via
 	unresolved map[netip.Prefix]error
+	// broken is why no route can be written to the kernel, unserved why no pod can be added.
+	broken, unserved error
+	// node is the last that was known of this node's Node.
+	node config.Node
 	// pruned: what an earlier run left in the kernel and nobody confirmed is gone.
 	pruned bool
 	// failed is what the last turn could not do.
@@ -65,6 +70,9 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 		}
 		select {
 		case <-ending:
+			if a.departing() {
+				return make(chan error, 1)
+			}
 			ending, last = nil, time.After(settleMost)
 		case <-last:
 			return nil
@@ -87,6 +95,7 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.prune(work)
 		case <-a.speaker.SessionsChanged():
 			a.prune(work)
+			a.stir()
 		case <-settle.C:
 			a.prune(work)
 		case <-a.pods.Changed():
@@ -110,11 +119,16 @@ func (a *Agent) reconcile(ctx context.Context) {
 	}
 	l := &a.loop
 	l.links = links
-	l.desired = desired(Inputs{
-		NodeName: a.NodeName, Snapshot: a.Source.Snapshot(), Links: links, Foreign: foreign, Restarting: a.restarted,
-	})
+	in := Inputs{NodeName: a.NodeName, Snapshot: a.Source.Snapshot(), Links: links, Foreign: foreign, Restarting: a.restarted}
+	if n, ok := in.Snapshot.Node(a.NodeName); ok {
+		l.node = n
+	} else if a.Cluster != nil {
+		in.Gone = l.node
+	}
+	l.desired = desired(in)
 	l.resolver = newResolver(links)
 	a.fail(errors.Join(hung, a.apply(ctx)))
+	a.stir()
 }
 
 // hangUp ends the sessions over links that just went down, before anything else is done: until our
@@ -154,8 +168,10 @@ func (a *Agent) apply(ctx context.Context) error {
 	}
 	a.blocks.Set(d.Blocks)
 	add("CNI", a.pods.Set(ctx, d.CNI))
+	a.loop.unserved = d.CNI.NotReady
 	if d.CNI.NotReady == nil {
-		add("CNI configuration", cni.InstallConflist(a.ConfDir, cni.Conflist{BinDir: a.BinDir, Socket: a.cniSocket()}))
+		a.loop.unserved = cni.InstallConflist(a.ConfDir, cni.Conflist{BinDir: a.BinDir, Socket: a.cniSocket()})
+		add("CNI configuration", a.loop.unserved)
 	}
 	add("BGP", a.speaker.Set(ctx, a.advertisable()))
 	return errors.Join(errs...)

@@ -36,6 +36,12 @@ func (d *draft) mesh() {
 	}
 }
 
+// alone tells whether this is the only node of a mesh: there is nobody to peer with yet.
+func (d *draft) alone() bool {
+	return d.known && d.Role == roleNode && d.spec.Mesh != config.MeshNone &&
+		!slices.ContainsFunc(d.Snapshot.Nodes, func(n config.Node) bool { return n.Name != d.node.Name })
+}
+
 // isPeer tells whether a BGPPeer of this node has another node's address.
 func (d *draft) isPeer(n config.Node) bool {
 	return slices.ContainsFunc(d.BGP.Peers, func(p bgp.Peer) bool { return slices.Contains(n.Addresses, p.Address) })

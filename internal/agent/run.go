@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,6 +36,8 @@ type Options struct {
 	Source   Source
 	// Cluster is told of this node's state; nil where the configuration is a folder.
 	Cluster Cluster
+	// HealthAddress is where kubelet's probes are answered, 127.0.0.1:9179; empty: nowhere.
+	HealthAddress string
 	// RunDir holds the sockets and the mark of this boot, /run/podroute.
 	RunDir string
 	// ConfDir and BinDir are the container runtime's: /etc/cni/net.d and /opt/cni/bin.
@@ -56,7 +60,12 @@ type Agent struct {
 	restarted bool
 	views     chan func(*loop)
 	leave     chan chan<- error
-	loop      loop
+	// stirred wakes the reporter.
+	stirred chan struct{}
+	// left: this node has left the network, and the loop has ended.
+	left   atomic.Bool
+	probes net.Listener
+	loop   loop
 }
 
 // coolDown is how long a freed address rests before another pod gets it, so that late packets and
@@ -79,7 +88,7 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel()
 	g, work := errgroup.WithContext(work)
 	for _, run := range []func(context.Context) error{
-		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.serve,
+		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.serve, a.health, a.report,
 	} {
 		g.Go(func() error { return run(work) })
 	}
@@ -89,7 +98,10 @@ func Run(ctx context.Context, o Options) error {
 		if work.Err() != nil {
 			return nil // another part failed and says why
 		}
-		return a.stop(work, left)
+		if err := a.stop(work, left); err != nil || left == nil {
+			return err
+		}
+		return a.stayAway(ctx, work)
 	})
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
@@ -101,7 +113,9 @@ func Run(ctx context.Context, o Options) error {
 // second: own subnet and its unreachable route, nftables table, CNI server and conflist, paths and
 // policies, neighbours.
 func start(ctx context.Context, o Options) (*Agent, error) {
-	a := &Agent{Options: o, started: time.Now(), leave: make(chan chan<- error), views: make(chan func(*loop))}
+	a := &Agent{
+		Options: o, started: time.Now(), leave: make(chan chan<- error), views: make(chan func(*loop)), stirred: make(chan struct{}, 1),
+	}
 	var err error
 	// Validate: what could never work is refused before anything is touched.
 	if err = o.Source.Snapshot().Fatal(o.NodeName); err != nil {
@@ -109,6 +123,9 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	}
 	if err = os.MkdirAll(o.RunDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the run folder: %w", err)
+	}
+	if a.probes, err = listenHealth(ctx, o.HealthAddress); err != nil {
+		return nil, err
 	}
 	// Host: forwarding and what goes with it.
 	if err = routes.ApplyHost(ctx, o.ProcSys); err != nil {
@@ -152,7 +169,9 @@ func (a *Agent) stop(ctx context.Context, left chan<- error) error {
 		return a.speaker.Restart(ctx)
 	}
 	a.Log.Info("leaving; withdrawing this node's routes")
+	a.left.Store(true)
 	err := errors.Join(
+		a.pods.Set(ctx, cni.Settings{NotReady: errLeft}),
 		a.speaker.Leave(ctx),
 		cni.RemoveConflist(a.ConfDir),
 		a.table.Remove(ctx),
@@ -161,4 +180,18 @@ func (a *Agent) stop(ctx context.Context, left chan<- error) error {
 	)
 	left <- err
 	return err
+}
+
+// stayAway keeps an agent that has left from being started again at once, where somebody, kubelet, does that: until
+// told ends it holds still. The cluster is told meanwhile that pods have no network here.
+func (a *Agent) stayAway(told, work context.Context) error {
+	if a.Cluster == nil {
+		return nil
+	}
+	a.stir()
+	select {
+	case <-told.Done():
+	case <-work.Done():
+	}
+	return nil
 }

@@ -110,6 +110,9 @@ func (o *operator) Blocks(context.Context, *agentpb.BlocksRequest) (*agentpb.Blo
 
 // Leave withdraws everything, removes what is ours and ends the agent.
 func (o *operator) Leave(ctx context.Context, _ *agentpb.LeaveRequest) (*agentpb.LeaveResponse, error) {
+	if o.agent.left.Load() {
+		return &agentpb.LeaveResponse{}, nil
+	}
 	done := make(chan error, 1)
 	select {
 	case o.agent.leave <- done:

@@ -33,8 +33,8 @@ func (d *draft) speaker() {
 	}
 	d.peers()
 	d.mesh()
-	d.MinSessions = len(d.BGP.Peers)/2 + 1
-	if len(d.BGP.Peers) == 0 {
+	d.MinSessions = (len(d.BGP.Peers) + 1) / 2
+	if len(d.BGP.Peers) == 0 && !d.alone() {
 		d.MinSessions = 1 // with no peer configured, a node is never ready by itself
 	}
 	if m := d.spec.Readiness.MinSessions; m != nil {

@@ -20,23 +20,19 @@ func (o *operator) Status(ctx context.Context, _ *agentpb.StatusRequest) (*agent
 		Node: a.NodeName, Version: a.Version, Started: a.started.Format(time.RFC3339), Restarted: a.restarted,
 		Pods: uint32(len(a.pods.Attachments())),
 	}
-	installed, err := a.fib.Installed(ctx)
+	installed, err := a.installed(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the kernel's routes: %w", err)
+		return nil, err
 	}
-	for _, i := range installed {
-		if !i.Pod {
-			out.RoutesInstalled++
-		}
-	}
+	out.RoutesInstalled = uint32(installed)
 	peers, err := a.speaker.Peers(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the sessions: %w", err)
 	}
 	err = a.view(ctx, func(l *loop) {
 		a.describe(l, out)
-		out.Reason = a.notReady(l, peers)
-		out.Ready = out.GetReason() == ""
+		v := a.evidence(l, peers).judge(false)
+		out.Reason, out.Ready = v.Message, v.holds()
 	})
 	for _, p := range peers {
 		if p.State == established {
@@ -44,6 +40,21 @@ func (o *operator) Status(ctx context.Context, _ *agentpb.StatusRequest) (*agent
 		}
 	}
 	return out, err
+}
+
+// installed is the number of routes of ours that the kernel holds, pods' own not counted.
+func (a *Agent) installed(ctx context.Context) (int32, error) {
+	all, err := a.fib.Installed(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("read the kernel's routes: %w", err)
+	}
+	n := int32(0)
+	for _, i := range all {
+		if !i.Pod {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // describe fills in what the loop knows of this node.
@@ -64,37 +75,7 @@ func (a *Agent) describe(l *loop, out *agentpb.StatusResponse) {
 	}
 }
 
-// notReady says why the readiness policy does not hold; empty when it does.
-func (a *Agent) notReady(l *loop, peers []bgp.PeerState) string {
-	up, telling := 0, 0
-	for _, p := range peers {
-		if p.State != established {
-			continue
-		}
-		up++
-		told := 0
-		for _, n := range p.Advertised {
-			told += n
-		}
-		if told > 0 || len(l.desired.BGP.Paths) == 0 {
-			telling++
-		}
-	}
-	d := &l.desired
-	switch {
-	case len(d.BGP.Peers) == 0 && d.MinSessions > 0:
-		return "no BGP peer is configured for this node"
-	case up < d.MinSessions:
-		return fmt.Sprintf("%d of %d sessions are established, %d are needed", up, len(d.BGP.Peers), d.MinSessions)
-	case telling < d.MinSessions:
-		return fmt.Sprintf("%d of %d peers have been told this node's routes, %d are needed", telling, len(d.BGP.Peers), d.MinSessions)
-	case d.Role == roleNode && d.CNI.NotReady != nil:
-		return d.CNI.NotReady.Error()
-	}
-	for _, b := range d.Blocks {
-		if err := l.unresolved[b]; err != nil {
-			return fmt.Sprintf("block %v is not advertised: %v", b, err)
-		}
-	}
-	return ""
+// evidence is what the readiness policy is judged by now. It is for use in the loop's goroutine.
+func (a *Agent) evidence(l *loop, peers []bgp.PeerState) evidence {
+	return evidence{Desired: &l.desired, Peers: peers, Refused: l.unresolved, Broken: l.broken, Synced: a.speaker.Synced()}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,13 +11,19 @@ import (
 	"github.com/podroute/podroute/config"
 )
 
+// errLeft is the answer of an agent whose node has left the network.
+var errLeft = errors.New("this node has left the network: restart its agent to bring it back")
+
 // view runs fn in the loop's goroutine, between two turns: what it reads is of one moment. An answer is
-// thus a sign that the loop turns.
+// thus a sign that the loop turns. After leaving there is none: errLeft.
 func (a *Agent) view(ctx context.Context, fn func(*loop)) error {
 	done := make(chan struct{})
 	look := func(l *loop) {
 		defer close(done)
 		fn(l)
+	}
+	if a.left.Load() {
+		return errLeft
 	}
 	select {
 	case a.views <- look:

@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podroute/podroute/config"
+)
+
+// TestPace plays an hour of a node's life, a look a second, and counts the reports.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	const hour = 3600
+	start := time.Unix(1_000_000, 0)
+	for _, c := range []struct {
+		name        string
+		at          func(second int) config.NodeReport
+		least, most int
+	}{
+		{"calm", func(int) config.NodeReport { return sample() }, 1, 1},
+		{"a peer that never answers", func(i int) config.NodeReport {
+			r := sample()
+			s := &r.Routing.Sessions[0]
+			s.State = []string{"Idle", "Connect", "Active"}[i%3]
+			s.Since = &metav1.Time{Time: start.Add(time.Duration(i) * time.Second)}
+			return r
+		}, 1, 1},
+		{"its errors vary", func(i int) config.NodeReport {
+			r := sample()
+			r.Routing.Sessions[0].State = "Active"
+			r.Routing.Sessions[0].LastError = fmt.Sprint(i % 7)
+			return r
+		}, 5, 13},
+		{"pods come and go", func(i int) config.NodeReport {
+			r := sample()
+			r.Routing.Pods = int32(i)
+			r.Routing.Blocks[0].Used = int64(i)
+			r.Routing.Sessions[0].Families[0].Received = int32(i)
+			return r
+		}, 11, 13},
+		{"a session flaps without end", func(i int) config.NodeReport {
+			r := sample()
+			if i%10 < 5 {
+				r.Routing.Sessions[0].State = "Active"
+			}
+			return r
+		}, 30, 75},
+		{"a session is lost once", func(i int) config.NodeReport {
+			r := sample()
+			if i > 100 {
+				r.Routing.Sessions[0].State = "Active"
+			}
+			return r
+		}, 2, 2},
+		{"readiness is lost and comes back", func(i int) config.NodeReport {
+			r := sample()
+			r.Ready = i < 100 || i > 101
+			return r
+		}, 3, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var p pace
+			n := 0
+			var last config.NodeReport
+			for i := range hour {
+				r := c.at(i)
+				if p.due(start.Add(time.Duration(i)*time.Second), r) {
+					n, last = n+1, r
+				}
+				if r.Ready != last.Ready {
+					t.Fatalf("readiness of second %d was not reported", i)
+				}
+			}
+			if n < c.least || n > c.most {
+				t.Errorf("%d reports in an hour, want %d to %d", n, c.least, c.most)
+			}
+		})
+	}
+}
+
+// TestEssenceLeavesTheReportAlone: what is compared is a copy.
+func TestEssenceLeavesTheReportAlone(t *testing.T) {
+	t.Parallel()
+	r := sample()
+	_ = essence(r)
+	if r.Routing.Blocks[0].Used != 3 || r.Routing.Sessions[0].Families[0].Received != 7 {
+		t.Errorf("the report was changed: %+v", r)
+	}
+}
+
+func sample() config.NodeReport {
+	return config.NodeReport{Ready: true, Reason: reasonReady, Routing: config.NodeRoutingStatus{
+		Blocks: []config.BlockStatus{{CIDR: "10.0.0.0/24", Used: 3, Size: 254}},
+		Sessions: []config.SessionStatus{{
+			Peer: "tor", Address: "192.0.2.1", State: established, Families: []config.SessionFamily{{Family: "IPv4", Received: 7}},
+		}},
+	}}
+}
