@@ -11,6 +11,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 GOLANGCI_LINT_VERSION := v2.15.0
 PROTOC_GEN_GO_GRPC_VERSION := v1.6.2
+CONTROLLER_GEN_VERSION := v0.23.0
 
 CACHE := $(CURDIR)/.cache
 BIN := $(CACHE)/bin
@@ -117,16 +118,21 @@ test-packages:
 check-packages:
 	@hack/packages.sh $(CHECK_PACKAGES)
 
-# Plugins of protoc: those that belong to a library come from the version that go.mod requires.
+# Generators: plugins of protoc that belong to a library come from the version that go.mod requires;
+# controller-gen writes deep copies and the CRDs of package config.
 .PHONY: plugins
-plugins: $(BIN)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION)
+plugins: $(BIN)/protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION) $(BIN)/controller-gen-$(CONTROLLER_GEN_VERSION)
 	@mkdir -p '$(BIN)'
 	@go build -o '$(BIN)/' google.golang.org/protobuf/cmd/protoc-gen-go \
 		github.com/containerd/ttrpc/cmd/protoc-gen-go-ttrpc
-	@ln -sf '$(notdir $<)' '$(BIN)/protoc-gen-go-grpc'
+	@ln -sf 'protoc-gen-go-grpc-$(PROTOC_GEN_GO_GRPC_VERSION)' '$(BIN)/protoc-gen-go-grpc'
+	@ln -sf 'controller-gen-$(CONTROLLER_GEN_VERSION)' '$(BIN)/controller-gen'
 
 $(BIN)/protoc-gen-go-grpc-%:
 	@hack/install.sh google.golang.org/grpc/cmd/protoc-gen-go-grpc '$*' '$@'
+
+$(BIN)/controller-gen-%:
+	@hack/install.sh sigs.k8s.io/controller-tools/cmd/controller-gen '$*' '$@'
 
 $(BIN)/golangci-lint-%:
 	@hack/install.sh github.com/golangci/golangci-lint/v2/cmd/golangci-lint '$*' '$@'

@@ -8,6 +8,10 @@ import (
 
 // ASNumber is a neighbour's AS: a number, "external" (any but ours) or "internal" (ours). It reads
 // YAML numbers and strings alike.
+//
+// +kubebuilder:validation:XIntOrString
+// +kubebuilder:validation:Type=""
+// +kubebuilder:validation:XValidation:rule="type(self) == int ? (self >= 1 && self <= 4294967294 && self != 23456 && self != 65535) : (self in ['internal', 'external'] || string(self).matches('^[0-9]{1,10}$'))",message="must be 1 to 4294967294 and not reserved, internal or external"
 type ASNumber string
 
 // AS numbers by relation.
