@@ -76,8 +76,8 @@ func demoCommand() *cobra.Command {
 			} else {
 				r.Write(os.Stdout, colourful(os.Stdout))
 			}
-			if f.keep {
-				fmt.Fprintf(os.Stderr, "The lab is up: podroute-lab exec -t %s n1 -- bash\nIt ends with: podroute-lab destroy -t %s\n", f.file, f.file)
+			if f.keep && r.Lab != "" {
+				fmt.Fprintf(os.Stderr, "The lab is up: podroute-lab exec --name %s n1 -- bash\nIt ends with: podroute-lab destroy --name %s\n", r.Lab, r.Lab)
 			}
 			return verdict(f.json, r.Verdict(), r.Pass)
 		},

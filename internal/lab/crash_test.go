@@ -79,7 +79,7 @@ func TestDebris(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.write(&record{Topology: *top, Phase: phaseDeploying, Nodes: []nodeRecord{{Name: "n", PID: 1, Start: 12345}}}); err != nil {
+	if err := f.write(&record{Topology: *top, Phase: phaseDeploying, Nodes: []nodeRecord{{"n", process{1, 12345}}}}); err != nil {
 		t.Fatal(err)
 	}
 	f.unlock()

@@ -23,6 +23,9 @@ import (
 type Options struct {
 	// Reconfigure replaces a running lab of that name.
 	Reconfigure bool `json:"reconfigure,omitempty"`
+	// Holder, if not 0, is the PID of a process that needs the lab: while it runs, nobody else's Deploy
+	// replaces it.
+	Holder int `json:"holder,omitempty"`
 	// StateDir is where the lab's folder goes. Default: StateDir().
 	StateDir string `json:"stateDir,omitempty"`
 	// PathDir is the first folder of PATH in every node. Default: the one this program lies in.
@@ -91,10 +94,11 @@ func newDeployment(ctx context.Context, t *Topology, o Options) (*deployment, er
 		return nil, err
 	}
 	r, err := readRecord(path)
-	if err == nil && r.Phase == phaseRunning && !o.Reconfigure {
-		f.unlock()
-		return nil, stateError{ErrExists, fmt.Sprintf("lab %q runs already, since %s, from %s: deploy --reconfigure replaces it, destroy ends it",
-			t.Name, r.Created.Format(time.TimeOnly), r.Topology.File)}
+	if err == nil && r.Phase == phaseRunning {
+		if err := r.mayReplace(o); err != nil {
+			f.unlock()
+			return nil, err
+		}
 	}
 	if err == nil {
 		o.Progress(fmt.Sprintf("replacing lab %s of %s", t.Name, r.Created.Format(time.TimeOnly)))
@@ -109,10 +113,29 @@ func newDeployment(ctx context.Context, t *Topology, o Options) (*deployment, er
 		f.unlock()
 		return nil, err
 	}
-	return &deployment{
+	d := &deployment{
 		top: t, o: o, folder: f, net: newNetwork(t.Name),
 		record: record{Topology: *t, Phase: phaseDeploying, Created: time.Now().Round(time.Second), PathDir: o.PathDir},
-	}, nil
+	}
+	if o.Holder != 0 {
+		if start, err := startTime(o.Holder); err == nil { // else it has ended, and holds nothing
+			d.record.Holder = process{o.Holder, start}
+		}
+	}
+	return d, nil
+}
+
+// mayReplace is nil when a running lab may be replaced.
+func (r *record) mayReplace(o Options) error {
+	switch {
+	case !o.Reconfigure:
+		return stateError{ErrExists, fmt.Sprintf("lab %q runs already, since %s, from %s: deploy --reconfigure replaces it, destroy ends it",
+			r.Topology.Name, r.Created.Format(time.TimeOnly), r.Topology.File)}
+	case r.Holder.alive() && r.Holder.PID != o.Holder:
+		return stateError{ErrExists, fmt.Sprintf("lab %q is in use by process %d, since %s: wait for it, or end it; destroy ends the lab all the same",
+			r.Topology.Name, r.Holder.PID, r.Created.Format(time.TimeOnly))}
+	}
+	return nil
 }
 
 func empty(dir string) error {
@@ -237,7 +260,7 @@ func (d *deployment) spawn(n Node, netOf int) (*birth, error) {
 	if err != nil {
 		return nil, fmt.Errorf("init: %w", err)
 	}
-	d.record.Nodes = append(d.record.Nodes, nodeRecord{Name: n.Name, PID: b.pid, Start: start})
+	d.record.Nodes = append(d.record.Nodes, nodeRecord{n.Name, process{b.pid, start}})
 	return b, b.out.Encode(order{Node: n, PathDir: d.o.PathDir})
 }
 

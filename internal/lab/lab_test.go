@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -244,6 +245,38 @@ func TestExists(t *testing.T) {
 		t.Error("the old lab lives on")
 	}
 	l.record = again.record
+	output(t, l, "n", "true")
+}
+
+// A lab that a process needs is not replaced while that process runs, but destroyed it can be.
+func TestHolder(t *testing.T) {
+	t.Parallel()
+	ctx := testContext(t)
+	l := deployed(t, "\n  nodes: {n: {kind: linux}}\n")
+	o := Options{StateDir: filepath.Dir(l.Dir()), Reconfigure: true}
+	deploy := func(holder int, want error) {
+		t.Helper()
+		o.Holder = holder
+		again, err := Deploy(ctx, l.Topology(), o)
+		if !errors.Is(err, want) {
+			t.Fatalf("error %v, want %v", err, want)
+		}
+		if err == nil {
+			l.record = again.record
+		}
+	}
+	holder := exec.CommandContext(ctx, "sleep", "infinity")
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deploy(holder.Process.Pid, nil)
+	deploy(0, ErrExists)
+	deploy(os.Getpid(), ErrExists)
+	deploy(holder.Process.Pid, nil)
+	_ = holder.Process.Kill()
+	_ = holder.Wait()
+	deploy(os.Getpid(), nil)
+	deploy(0, ErrExists)
 	output(t, l, "n", "true")
 }
 

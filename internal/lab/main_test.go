@@ -115,7 +115,7 @@ func inhabitants(t *testing.T, l *Lab) []nodeRecord {
 	for _, pid := range processes(t) {
 		ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
 		if start, serr := startTime(pid); err == nil && serr == nil && spaces[ns] {
-			out = append(out, nodeRecord{PID: pid, Start: start})
+			out = append(out, nodeRecord{process: process{pid, start}})
 		}
 	}
 	return out

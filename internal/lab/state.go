@@ -39,14 +39,20 @@ type record struct {
 	Topology Topology     `json:"topology"`
 	Phase    string       `json:"phase"`
 	Created  time.Time    `json:"created"`
-	PathDir  string       `json:"pathDir"` // first folder of every node's PATH
+	PathDir  string       `json:"pathDir"`         // first folder of every node's PATH
+	Holder   process      `json:"holder,omitzero"` // see Options.Holder
 	Nodes    []nodeRecord `json:"nodes"`
 }
 
-// nodeRecord names a node's PID 1 by what it is on the host. Start is in clock ticks since boot: it
-// tells the process from a later one of the same number.
+// nodeRecord names a node's PID 1.
 type nodeRecord struct {
-	Name  string `json:"name"`
+	Name string `json:"name"`
+	process
+}
+
+// process is named by what it is on the host. Start is in clock ticks since boot: it tells the process
+// from a later one of the same number.
+type process struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"`
 }
@@ -169,9 +175,9 @@ func startTime(pid int) (uint64, error) {
 	return strconv.ParseUint(fields[19], 10, 64)
 }
 
-func (n nodeRecord) alive() bool {
-	start, err := startTime(n.PID)
-	return err == nil && start == n.Start
+func (p process) alive() bool {
+	start, err := startTime(p.PID)
+	return err == nil && start == p.Start
 }
 
 // kill ends PID 1 of a node, and with it everything in its PID namespace, and waits for that. A

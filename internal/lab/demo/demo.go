@@ -84,7 +84,8 @@ func up(ctx context.Context, o Options, r *Report) (f *fleet, err error) {
 			return "", err
 		}
 		r.Nodes = len(f.role("node"))
-		return fmt.Sprintf("%d namespaces, %d links", len(f.lab.Topology().Nodes), len(f.lab.Topology().Links)), f.startProbes(ctx)
+		r.Lab = f.lab.Name()
+		return fmt.Sprintf("%s: %d namespaces, %d links", r.Lab, len(f.lab.Topology().Nodes), len(f.lab.Topology().Links)), f.startProbes(ctx)
 	}}})
 	if err != nil {
 		return f, err

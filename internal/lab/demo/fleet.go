@@ -73,11 +73,24 @@ func deploy(ctx context.Context, o Options) (*fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := lab.Deploy(ctx, top, lab.Options{Reconfigure: true, StateDir: o.StateDir, PathDir: o.PathDir})
+	l, err := deployFree(ctx, top, lab.Options{Reconfigure: true, Holder: os.Getpid(), StateDir: o.StateDir, PathDir: o.PathDir})
 	if err != nil {
 		return nil, err
 	}
 	return &fleet{lab: l, routers: o.Router, self: o.Probe, facts: facts, probes: map[string]*probe.Client{}, errors: &shared{}}, nil
+}
+
+// deployFree deploys a lab under its own name, or, where another demo is using that, with a number
+// behind it.
+func deployFree(ctx context.Context, top *lab.Topology, o lab.Options) (*lab.Lab, error) {
+	name := top.Name
+	for i := 2; ; i++ {
+		l, err := lab.Deploy(ctx, top, o)
+		if !errors.Is(err, lab.ErrExists) {
+			return l, err
+		}
+		top.Name = fmt.Sprintf("%s-%d", name, i)
+	}
 }
 
 // startProbes starts one in every node.

@@ -23,6 +23,8 @@ type Report struct {
 	Events       []Event `json:"events"`
 	Took         float64 `json:"took_s"` // seconds
 
+	// Lab is the name under which it ran.
+	Lab string `json:"-"`
 	// Proofs are the lines of the table above the events.
 	Proofs []Proof `json:"-"`
 	// Failures are all reasons for which Pass is false.
