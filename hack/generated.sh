@@ -11,7 +11,7 @@ stale=0
 # Deep copies and CRDs of package config.
 controller-gen object crd paths=./config output:object:dir="$scratch" output:crd:dir="$scratch/crds"
 diff -u config/zz_generated.deepcopy.go "$scratch/zz_generated.deepcopy.go" || stale=1
-diff -ru -x kustomization.yaml deploy/crds "$scratch/crds" || stale=1
+diff -ru -x Kustomization deploy/crds "$scratch/crds" || stale=1
 
 # What protoc generates.
 if command -v protoc >/dev/null || hack/packages.sh protobuf-compiler; then

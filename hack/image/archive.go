@@ -72,6 +72,11 @@ func layer(files []file) ([]byte, error) {
 			return nil, err
 		}
 	}
+	// Runtimes name a pod's network namespace by either path; the DaemonSet mounts /run/netns.
+	run := &tar.Header{Typeflag: tar.TypeSymlink, Name: "var/run", Linkname: "../run", Mode: 0o777, ModTime: time.Unix(0, 0)}
+	if err := w.WriteHeader(run); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.path, b.path) })
 	for _, f := range files {
 		content, err := os.ReadFile(f.from)
@@ -92,7 +97,7 @@ func layer(files []file) ([]byte, error) {
 
 // folders lists the folders of files, each after the one it is in.
 func folders(files []file) []string {
-	var all []string
+	all := []string{"run", "var"}
 	for _, f := range files {
 		for dir := path.Dir(f.path); dir != "."; dir = path.Dir(dir) {
 			all = append(all, dir)
