@@ -31,6 +31,8 @@ MODULES := $(shell find . -path './.?*' -prune -o -name go.mod -printf '%h ')
 DEMO_PACKAGES := iproute2 iputils-ping procps util-linux
 TEST_PACKAGES := $(DEMO_PACKAGES) bird2 frr gobgpd nftables tcpdump tshark conntrack gcc libc6-dev
 CHECK_PACKAGES := protobuf-compiler
+E2E_PACKAGES := iproute2 iputils-ping procps util-linux frr runit etcd-server containerd runc conntrack nftables iptables \
+	socat ebtables tcpdump curl netcat-openbsd bind9-dnsutils iperf busybox-static containernetworking-plugins
 
 ##@ Build and run
 
@@ -73,6 +75,22 @@ lint: $(LINT) ## Run golangci-lint (.golangci.yml)
 fmt: $(LINT) ## Format every Go file (gofumpt)
 	for module in $(MODULES); do (cd $$module && $(LINT) fmt ./...); done
 
+# E2E_FLAGS='-run churn -upstream=false'; docs/e2e.md has them all.
+.PHONY: e2e
+e2e: e2e-packages build image e2e-harness ## Real Kubernetes in namespaces: our scenarios, upstream's conformance (as root)
+	build/podroute-e2e run $(E2E_FLAGS)
+
+# CLUSTER_FLAGS='-proxy iptables'
+.PHONY: cluster cluster-down
+cluster: e2e-packages build image e2e-harness ## The same cluster, left up for you (as root)
+	build/podroute-e2e up $(CLUSTER_FLAGS)
+cluster-down: e2e-harness ## End what make cluster left up
+	build/podroute-e2e down
+
+.PHONY: e2e-harness
+e2e-harness:
+	@CGO_ENABLED=0 go -C test/e2e build -o '$(CURDIR)/build/podroute-e2e' .
+
 ##@ Measure
 
 .PHONY: bench
@@ -108,13 +126,15 @@ clean: ## Remove what was built, and the tools in .cache/
 help: ## Print this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+		/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-.PHONY: demo-packages test-packages check-packages
+.PHONY: demo-packages test-packages check-packages e2e-packages
 demo-packages:
 	@hack/packages.sh $(DEMO_PACKAGES) $(foreach router,frr bird,$(if $(findstring $(router),$(DEMO_FLAGS)),$(router:bird=bird2)))
 test-packages:
 	@hack/packages.sh $(TEST_PACKAGES)
+e2e-packages:
+	@hack/packages.sh $(E2E_PACKAGES)
 check-packages:
 	@hack/packages.sh $(CHECK_PACKAGES)
 

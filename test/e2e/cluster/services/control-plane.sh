@@ -1,0 +1,2 @@
+# The control plane's machine: services under runit.
+exec runsvdir -P /etc/service

@@ -1,0 +1,2 @@
+// Command podroute-e2e tests podroute on a real Kubernetes cluster.
+package main
