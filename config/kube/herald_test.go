@@ -1,0 +1,558 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+
+	"github.com/podroute/podroute/config"
+)
+
+// nodeAPI is as much of an API server as a herald speaks to: one Node, its NodeRouting, Events. Objects are kept as
+// JSON values. The real server is asked in test/e2e.
+type nodeAPI struct {
+	t *testing.T
+
+	mu      sync.Mutex
+	objects map[string]map[string]any // "nodes/a"
+	version int
+	away    bool
+	writes  []string // "PATCH nodes/a/status"
+	meddle  func()   // called once, before the next JSON patch of a Node
+}
+
+func (a *nodeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	path := r.URL.Path
+	for _, prefix := range []string{"/api/v1/", "/apis/podroute.io/v1alpha1/"} {
+		path = strings.TrimPrefix(path, prefix)
+	}
+	key := strings.TrimSuffix(path, "/status")
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		a.t.Error(err)
+	}
+	if a.away {
+		a.fail(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)
+		return
+	}
+	if r.Method != http.MethodGet {
+		a.writes = append(a.writes, r.Method+" "+path)
+	}
+	o := a.objects[key]
+	switch {
+	case r.Method == http.MethodPost:
+		o, key = a.decode(body, path)
+	case o == nil:
+		a.fail(w, http.StatusNotFound, metav1.StatusReasonNotFound)
+		return
+	case r.Method == http.MethodPatch:
+		if key == "nodes/a" && a.meddle != nil && strings.Contains(r.Header.Get("Content-Type"), "json-patch") {
+			a.meddle()
+			a.meddle = nil
+		}
+		if !a.patch(o, r.Header.Get("Content-Type"), body) {
+			a.fail(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid)
+			return
+		}
+	}
+	if r.Method != http.MethodGet {
+		a.version++
+		meta(o)["resourceVersion"] = fmt.Sprint(a.version)
+		a.objects[key] = o
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(o); err != nil {
+		a.t.Error(err)
+	}
+}
+
+func meta(o map[string]any) map[string]any { return o["metadata"].(map[string]any) }
+
+func (a *nodeAPI) fail(w http.ResponseWriter, code int, reason metav1.StatusReason) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: reason,
+	})
+}
+
+// decode reads a new object, JSON or protobuf.
+func (a *nodeAPI) decode(body []byte, path string) (map[string]any, string) {
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		a.t.Error(err)
+	}
+	if strings.HasPrefix(path, "namespaces/") {
+		o, _, err := serializer.NewCodecFactory(scheme).UniversalDeserializer().Decode(body, nil, nil)
+		if err != nil {
+			a.t.Error(err)
+		}
+		if body, err = json.Marshal(o); err != nil {
+			a.t.Error(err)
+		}
+	}
+	o := map[string]any{}
+	if err := json.Unmarshal(body, &o); err != nil {
+		a.t.Error(err)
+	}
+	meta(o)["uid"] = "new-" + path
+	delete(o, "status") // a subresource
+	return o, path + "/" + fmt.Sprint(meta(o)["name"])
+}
+
+// patch changes o in one of the three ways that heralds use.
+func (a *nodeAPI) patch(o map[string]any, kind string, body []byte) bool {
+	if strings.Contains(kind, "json-patch") {
+		var ops []struct {
+			Op, Path string
+			Value    any
+		}
+		if err := json.Unmarshal(body, &ops); err != nil {
+			a.t.Error(err)
+		}
+		for _, op := range ops {
+			in, steps := o, strings.Split(op.Path[1:], "/")
+			for _, s := range steps[:len(steps)-1] {
+				in, _ = in[s].(map[string]any)
+			}
+			last := steps[len(steps)-1]
+			switch op.Op {
+			case "test":
+				if !reflect.DeepEqual(in[last], op.Value) {
+					return false
+				}
+			case "remove":
+				delete(in, last)
+			default:
+				in[last] = op.Value
+			}
+		}
+		return true
+	}
+	var p map[string]any
+	if err := json.Unmarshal(body, &p); err != nil {
+		a.t.Error(err)
+	}
+	if !strings.Contains(kind, "strategic") {
+		mergeInto(o, p)
+		return true
+	}
+	status := o["status"].(map[string]any)
+	conditions, _ := status["conditions"].([]any)
+	for _, c := range p["status"].(map[string]any)["conditions"].([]any) {
+		is := func(x any) bool { return x.(map[string]any)["type"] == c.(map[string]any)["type"] }
+		if i := slices.IndexFunc(conditions, is); i >= 0 {
+			conditions[i] = c
+		} else {
+			conditions = append(conditions, c)
+		}
+	}
+	status["conditions"] = conditions
+	return true
+}
+
+func mergeInto(o, p map[string]any) {
+	for k, v := range p {
+		if m, ok := v.(map[string]any); ok {
+			if in, ok := o[k].(map[string]any); ok {
+				mergeInto(in, m)
+				continue
+			}
+		}
+		o[k] = v
+	}
+}
+
+// get reads an object into a value of its type.
+func get[T any](a *nodeAPI, key string) (T, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var v T
+	o, ok := a.objects[key]
+	if ok {
+		text, err := json.Marshal(o)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &v); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	return v, ok
+}
+
+// change changes the node, and the watch tells.
+func (a *nodeAPI) change(h *herald, f func(node map[string]any)) {
+	a.mu.Lock()
+	f(a.objects["nodes/a"])
+	a.version++
+	meta(a.objects["nodes/a"])["resourceVersion"] = fmt.Sprint(a.version)
+	a.mu.Unlock()
+	n, _ := get[corev1.Node](a, "nodes/a")
+	h.see(&n)
+}
+
+func (a *nodeAPI) condition() *corev1.NodeCondition {
+	n, _ := get[corev1.Node](a, "nodes/a")
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeNetworkUnavailable {
+			return &c
+		}
+	}
+	return nil
+}
+
+func (a *nodeAPI) count(verb string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, w := range a.writes {
+		if strings.HasPrefix(w, verb) {
+			n++
+		}
+	}
+	return n
+}
+
+// taints of the node, in the order in which they stand.
+func (a *nodeAPI) taints() []string {
+	n, _ := get[corev1.Node](a, "nodes/a")
+	var out []string
+	for _, t := range n.Spec.Taints {
+		out = append(out, t.Key)
+	}
+	return out
+}
+
+// newNodeAPI serves a Node that has just been registered, and starts a herald that knows it.
+func newNodeAPI(t *testing.T) (*nodeAPI, *herald) {
+	t.Helper()
+	a := &nodeAPI{t: t, version: 10, objects: map[string]map[string]any{}}
+	var node map[string]any
+	if err := json.Unmarshal([]byte(`{"apiVersion":"v1","kind":"Node",
+		"metadata":{"name":"a","uid":"uid-1","resourceVersion":"10"},
+		"spec":{"taints":[{"key":"node.kubernetes.io/not-ready","effect":"NoSchedule"},
+			{"key":"podroute.io/not-ready","effect":"NoSchedule"},{"key":"podroute.io/not-ready","effect":"NoExecute"},{"key":"mine","effect":"NoSchedule"}]},
+		"status":{"conditions":[{"type":"Ready","status":"True"}]}}`), &node); err != nil {
+		t.Fatal(err)
+	}
+	a.objects["nodes/a"] = node
+	server := httptest.NewServer(a)
+	t.Cleanup(server.Close)
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],
+clusters: [{name: c, cluster: {server: %q}}], users: [{name: u, user: {}}]}`, server.URL)
+	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := newClient(Options{Log: slog.New(slog.DiscardHandler), NodeName: "a", Kubeconfig: kubeconfig, Namespace: "kube-system"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHerald(c)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	n, _ := get[corev1.Node](a, "nodes/a")
+	h.see(&n)
+	return a, h
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func (a *nodeAPI) routing() config.NodeRouting {
+	r, _ := get[config.NodeRouting](a, "noderoutings/a")
+	return r
+}
+
+var ( //nolint:gochecknoglobals // values of tests
+	notYet = config.NodeReport{Reason: "SessionsDown", Message: "0 of 1", Routing: config.NodeRoutingStatus{
+		Sessions: []config.SessionStatus{{Peer: "tor", Address: "192.0.2.1", ASNumber: 65001, State: "Active"}},
+	}}
+	allWell = config.NodeReport{Ready: true, Reason: "Ready", Message: "fine", Routing: config.NodeRoutingStatus{
+		Established: 1, Sessions: []config.SessionStatus{{Peer: "tor", Address: "192.0.2.1", ASNumber: 65001, State: sessionUp}},
+	}}
+)
+
+// TestNodeLife: a node comes up, is ready, loses its network and gets it back.
+func TestNodeLife(t *testing.T) {
+	t.Parallel()
+	a, h := newNodeAPI(t)
+	h.take(notYet)
+	eventually(t, "network unavailable", func() bool {
+		c := a.condition()
+		return c != nil && c.Status == corev1.ConditionTrue && c.Reason == "PodrouteSessionsDown" && c.Message == "0 of 1"
+	})
+	eventually(t, "NodeRouting says so", func() bool {
+		r := a.routing()
+		return len(r.Status.Conditions) == 1 && r.Status.Conditions[0].Status == metav1.ConditionFalse
+	})
+	if owners := a.routing().OwnerReferences; len(owners) != 1 || owners[0].Kind != "Node" || owners[0].UID != "uid-1" {
+		t.Errorf("the NodeRouting does not go with its Node: %v", owners)
+	}
+	if len(a.taints()) != 4 {
+		t.Errorf("taints before the node is ready: %v", a.taints())
+	}
+
+	h.take(allWell)
+	eventually(t, "ready", func() bool {
+		c, r := a.condition(), a.routing()
+		return c.Status == corev1.ConditionFalse && c.Reason == "PodrouteReady" && r.Status.Established == 1 && r.Status.Conditions[0].Status == metav1.ConditionTrue
+	})
+	want := []string{"node.kubernetes.io/not-ready", "mine"}
+	eventually(t, "the startup taint goes and no other", func() bool { return slices.Equal(a.taints(), want) })
+
+	h.take(notYet)
+	eventually(t, "unavailable again", func() bool { return a.condition().Status == corev1.ConditionTrue })
+	eventually(t, "Events tell the story", func() bool { return a.count("POST namespaces/default/events") == 4 })
+	if !slices.Equal(a.taints(), want) {
+		t.Errorf("taints of a node in trouble: %v", a.taints())
+	}
+	var reasons []string
+	a.mu.Lock()
+	for key, o := range a.objects {
+		if strings.HasPrefix(key, "namespaces/") {
+			reasons = append(reasons, fmt.Sprint(o["reason"]))
+		}
+	}
+	a.mu.Unlock()
+	slices.Sort(reasons)
+	if got := strings.Join(reasons, " "); got != "BGPSessionEstablished BGPSessionLost NetworkNotReady NetworkReady" {
+		// The first NetworkNotReady and the second say the same, and are counted on one Event.
+		t.Errorf("events %s", got)
+	}
+}
+
+// TestRestartSaysNothing: an undecided agent leaves condition and taint as they are.
+func TestRestartSaysNothing(t *testing.T) {
+	t.Parallel()
+	a, h := newNodeAPI(t)
+	undecided := notYet
+	undecided.Undecided = true
+	h.take(undecided)
+	eventually(t, "NodeRouting is written", func() bool { return len(a.routing().Status.Sessions) == 1 })
+	if a.condition() != nil || a.count("PATCH nodes") != 0 {
+		t.Errorf("an undecided agent wrote to its Node: %v", a.condition())
+	}
+	if c := a.routing().Status.Conditions; len(c) != 1 || c[0].Status != metav1.ConditionUnknown {
+		t.Errorf("conditions %v", c)
+	}
+}
+
+// TestCalm: what is said already is not written again, whatever the watch tells.
+func TestCalm(t *testing.T) {
+	t.Parallel()
+	a, h := newNodeAPI(t)
+	h.take(allWell)
+	eventually(t, "all is written", func() bool { return len(a.taints()) == 2 && a.routing().Status.Established == 1 })
+	eventually(t, "the Event", func() bool { return a.count("POST namespaces") == 1 })
+	before := a.count("")
+	for i := range 20 {
+		a.change(h, func(n map[string]any) {
+			n["status"].(map[string]any)["images"] = []any{map[string]any{"sizeBytes": i}}
+		})
+	}
+	h.take(allWell) // the agent paces its reports: each one is published
+	eventually(t, "the report", func() bool { return a.count("") == before+1 })
+	if got := a.count("PATCH nodes"); got != 2 {
+		t.Errorf("%d writes to the Node, want condition and taint: %v", got, a.writes)
+	}
+}
+
+// TestAway: while the API is away only the last report is kept, and written when it is back.
+func TestAway(t *testing.T) {
+	t.Parallel()
+	a, h := newNodeAPI(t)
+	a.mu.Lock()
+	a.away = true
+	a.mu.Unlock()
+	for i := range 100 {
+		r := notYet
+		r.Message = fmt.Sprint(i)
+		h.take(r)
+	}
+	h.take(allWell)
+	a.mu.Lock()
+	a.away = false
+	a.mu.Unlock()
+	eventually(t, "ready", func() bool { return a.routing().Status.Established == 1 })
+	if n := a.count("PATCH noderoutings"); n != 1 {
+		t.Errorf("%d writes, want 1: %v", n, a.writes)
+	}
+}
+
+// TestTaintsMoved: somebody changes the taints between our look and our patch.
+func TestTaintsMoved(t *testing.T) {
+	t.Parallel()
+	a, h := newNodeAPI(t)
+	a.mu.Lock()
+	a.meddle = func() {
+		spec := a.objects["nodes/a"]["spec"].(map[string]any)
+		spec["taints"] = slices.Insert(spec["taints"].([]any), 0, any(map[string]any{"key": "new", "effect": "NoSchedule"}))
+		a.version++
+		meta(a.objects["nodes/a"])["resourceVersion"] = fmt.Sprint(a.version)
+	}
+	a.mu.Unlock()
+	h.take(allWell)
+	eventually(t, "ours goes, theirs stays", func() bool {
+		return slices.Equal(a.taints(), []string{"new", "node.kubernetes.io/not-ready", "mine"})
+	})
+}
+
+// TestOthersMeddle: what others do to our condition is set right, but not in a duel; a NodeRouting that was
+// deleted is found missing and comes back.
+func TestOthersMeddle(t *testing.T) {
+	t.Parallel()
+	a, h := newNodeAPI(t)
+	h.take(allWell)
+	eventually(t, "all is written", func() bool { return len(a.taints()) == 2 && a.routing().Status.Established == 1 })
+	cloud := func(n map[string]any) {
+		n["status"].(map[string]any)["conditions"] = []any{map[string]any{"type": "NetworkUnavailable", "status": "True", "reason": "NoRouteCreated"}}
+	}
+	a.change(h, cloud)
+	eventually(t, "set right", func() bool { return a.condition().Reason == "PodrouteReady" })
+	before := a.count("PATCH nodes")
+	for range 10 {
+		a.change(h, cloud)
+	}
+	a.mu.Lock()
+	delete(a.objects, "noderoutings/a")
+	a.mu.Unlock()
+	h.take(allWell)
+	eventually(t, "the NodeRouting is back", func() bool { return a.routing().Status.Established == 1 })
+	if n := a.count("PATCH nodes"); n > before+1 { // one for the new report
+		t.Errorf("%d writes in a duel", n-before)
+	}
+	a.change(h, func(n map[string]any) { meta(n)["uid"] = "uid-2" })
+	eventually(t, "it goes with the new Node", func() bool {
+		owners := a.routing().OwnerReferences
+		return len(owners) == 1 && owners[0].UID == "uid-2"
+	})
+}
+
+// TestDeparting reads the signs of a node that goes for good.
+func TestDeparting(t *testing.T) {
+	t.Parallel()
+	ready := func(status corev1.ConditionStatus, message string) *corev1.Node {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "1", ResourceVersion: "1"}}
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status, Reason: "KubeletNotReady", Message: message}}
+		return n
+	}
+	deleting := ready(corev1.ConditionTrue, "")
+	deleting.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+	for _, c := range []struct {
+		name string
+		seen []*corev1.Node
+		want bool
+	}{
+		{"never seen", nil, false},
+		{"not there from the start", []*corev1.Node{nil}, false},
+		{"well", []*corev1.Node{ready(corev1.ConditionTrue, "kubelet is posting ready status")}, false},
+		{"kubelet is gone", []*corev1.Node{ready(corev1.ConditionUnknown, "Kubelet stopped posting node status.")}, false},
+		{"gone", []*corev1.Node{ready(corev1.ConditionTrue, ""), nil}, true},
+		{"gone and back", []*corev1.Node{ready(corev1.ConditionTrue, ""), nil, ready(corev1.ConditionTrue, "")}, false},
+		{"being deleted", []*corev1.Node{deleting}, true},
+		{"shutting down", []*corev1.Node{ready(corev1.ConditionFalse, "[container runtime is down, node is shutting down]")}, true},
+		{"booted", []*corev1.Node{ready(corev1.ConditionFalse, "node is shutting down"), ready(corev1.ConditionTrue, "")}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHerald(&client{node: "a"})
+			for _, n := range c.seen {
+				h.see(n)
+			}
+			if got := h.departing(); got != c.want {
+				t.Errorf("departing %t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
+func TestHappenings(t *testing.T) {
+	t.Parallel()
+	session := func(up bool, names ...string) config.NodeReport {
+		var r config.NodeReport
+		for _, n := range names {
+			s := config.SessionStatus{Peer: n, Address: "192.0.2.1", ASNumber: 65001, State: "Idle", LastError: "hold timer"}
+			if up {
+				s.State, s.LastError = sessionUp, ""
+			}
+			r.Routing.Sessions = append(r.Routing.Sessions, s)
+		}
+		return r
+	}
+	five := []string{"a", "b", "c", "d", "e"}
+	if got := happenings(nil, session(true, five...)); got != nil {
+		t.Errorf("the first report is no news: %v", got)
+	}
+	up, down := session(true, five...), session(false, five...)
+	got := happenings(&up, down)
+	if len(got) != 1 || got[0].kind != corev1.EventTypeWarning || !strings.HasSuffix(got[0].message, "and 2 more") || !strings.Contains(got[0].message, "hold timer") {
+		t.Errorf("five lost: %v", got)
+	}
+	if got = happenings(&down, up); len(got) != 1 || got[0].kind != corev1.EventTypeNormal {
+		t.Errorf("five found: %v", got)
+	}
+	if got = happenings(&down, session(true, "f")); got != nil {
+		t.Errorf("peers that come and go with the configuration: %v", got)
+	}
+	trouble := up
+	trouble.Routing.Problems = []string{"Node/a: no such address"}
+	if got = happenings(&up, trouble); len(got) != 1 || got[0].message != trouble.Routing.Problems[0] {
+		t.Errorf("a problem: %v", got)
+	}
+	if got = happenings(&trouble, trouble); got != nil {
+		t.Errorf("an old problem: %v", got)
+	}
+}
+
+// TestEventsAreFew: a flood of Events becomes a handful of writes.
+func TestEventsAreFew(t *testing.T) {
+	t.Parallel()
+	a, h := newNodeAPI(t)
+	ref := corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: "a", UID: "uid-1"}
+	h.take(allWell)
+	eventually(t, "the first", func() bool { return a.count("POST namespaces") == 1 })
+	for i := range 100 {
+		h.events.add(ref, happening{corev1.EventTypeWarning, "Flap", "the same"})
+		h.events.add(ref, happening{corev1.EventTypeWarning, "Other", fmt.Sprint(i)})
+		h.stir()
+	}
+	eventually(t, "all are worked off", func() bool { return h.events.head() == nil })
+	n := a.count("POST namespaces") + a.count("PATCH namespaces")
+	if n > burst {
+		t.Errorf("%d writes, want at most %d", n, burst)
+	}
+}

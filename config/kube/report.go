@@ -1,0 +1,133 @@
+package kube
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podroute/podroute/config"
+)
+
+// What the cluster is told of this node is three things: the condition NetworkUnavailable and the startup
+// taint of its Node (node.go), its NodeRouting (routing.go), and Events (events.go). One goroutine writes
+// them all, from what the agent handed over last; while the API is away, that is all there is to catch up on.
+
+// verifyEvery is how often what was written is compared with what is there, which costs a read.
+const verifyEvery = 10 * time.Minute
+
+// herald tells the cluster of this node.
+type herald struct {
+	*client
+	wake chan struct{}
+
+	mu     sync.Mutex
+	report *config.NodeReport // the last that was handed over
+	fresh  bool               // and is not written yet
+	own    sighting
+
+	events events
+	// What follows belongs to run's goroutine.
+	corrected time.Time // when the Node's condition was last written without a new report
+	published published
+	told      *config.NodeReport // the last that Events were made from
+}
+
+func newHerald(c *client) *herald {
+	return &herald{client: c, wake: make(chan struct{}, 1)}
+}
+
+// take takes in a report.
+func (h *herald) take(r config.NodeReport) {
+	h.mu.Lock()
+	h.report, h.fresh = &r, true
+	h.mu.Unlock()
+	h.stir()
+}
+
+// see takes in the own Node as a watch tells it; nil: it is gone.
+func (h *herald) see(n *corev1.Node) {
+	h.mu.Lock()
+	moved := h.own.take(n)
+	h.mu.Unlock()
+	if moved {
+		h.stir()
+	}
+}
+
+func (h *herald) stir() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run writes until ctx ends.
+func (h *herald) run(ctx context.Context) error {
+	verify := time.NewTicker(verifyEvery)
+	defer verify.Stop()
+	var b backoff
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-verify.C:
+			h.published.verified = false
+		case <-h.wake:
+		}
+		for said := ""; ; {
+			err := h.write(ctx)
+			if err == nil {
+				b.reset()
+				break
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err.Error() != said { // once, not with every try
+				said = err.Error()
+				h.log.Warn("the cluster cannot be told of this node; trying again", "error", err)
+			}
+			if b.wait(ctx) != nil {
+				return nil
+			}
+		}
+	}
+}
+
+// write brings the API up to date with the last report.
+func (h *herald) write(ctx context.Context) error {
+	h.mu.Lock()
+	r, fresh, own := h.report, h.fresh, h.own
+	h.mu.Unlock()
+	if r == nil || own.gone {
+		return nil // what is said of a Node that is gone would outlive it
+	}
+	if !own.seen {
+		n, err := h.nodes.get(ctx, h.node)
+		if err != nil {
+			return err
+		}
+		h.see(n)
+		own.take(n)
+	}
+	if err := h.writeNode(ctx, *r, own, fresh); err != nil {
+		return err
+	}
+	if err := h.publish(ctx, r, own.uid); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	if h.report == r {
+		h.fresh = false
+	}
+	h.mu.Unlock()
+	if h.told != r {
+		for _, e := range happenings(h.told, *r) {
+			h.events.add(own.reference(h.node), e)
+		}
+		h.told = r
+	}
+	return h.events.write(ctx, h.client)
+}

@@ -1,0 +1,100 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podroute/podroute/config"
+)
+
+// published is what is known of the NodeRouting in the API.
+type published struct {
+	// verified: it is there and goes with the Node of that UID.
+	verified bool
+	owner    types.UID
+	// report is the last that was written, nil if none was since verified was false.
+	report     *config.NodeReport
+	conditions []metav1.Condition
+}
+
+// publish writes the node's NodeRouting, if it says anything new.
+func (h *herald) publish(ctx context.Context, r *config.NodeReport, node types.UID) error {
+	p := &h.published
+	if !p.verified || p.owner != node {
+		if err := h.verify(ctx, node); err != nil {
+			return err
+		}
+	}
+	if p.report == r {
+		return nil
+	}
+	status := r.Routing
+	status.Conditions = conditions(p.conditions, *r, time.Now())
+	// No one else writes this status, so it is replaced whole, without reading it before.
+	patch, err := json.Marshal([]map[string]any{{"op": "add", "path": "/status", "value": status}})
+	if err != nil {
+		return fmt.Errorf("write the NodeRouting: %w", err)
+	}
+	if _, err := h.routings.patch(ctx, h.node, types.JSONPatchType, patch, "status"); err != nil {
+		p.verified = false
+		return err
+	}
+	p.report, p.conditions = r, status.Conditions
+	return nil
+}
+
+// verify makes sure that there is a NodeRouting and that it belongs to the Node, so that it is collected with it.
+func (h *herald) verify(ctx context.Context, node types.UID) error {
+	p := &h.published
+	owners := []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: h.node, UID: node}}
+	have, err := h.routings.get(ctx, h.node)
+	switch {
+	case apierrors.IsNotFound(err):
+		have = &config.NodeRouting{ObjectMeta: metav1.ObjectMeta{Name: h.node, OwnerReferences: owners}}
+		have.APIVersion, have.Kind = config.APIVersion, "NodeRouting"
+		if _, err := h.routings.create(ctx, have); err != nil {
+			return err
+		}
+		p.report = nil
+	case err != nil:
+		return err
+	case !slices.ContainsFunc(have.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == node }):
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"ownerReferences": owners}})
+		if err != nil {
+			return fmt.Errorf("own the NodeRouting: %w", err)
+		}
+		if _, err := h.routings.patch(ctx, h.node, types.MergePatchType, patch); err != nil {
+			return err
+		}
+	}
+	p.verified, p.owner, p.conditions = true, node, have.Status.Conditions
+	return nil
+}
+
+// conditions are those of a NodeRouting: Ready. While the agent is undecided, what was said before stands.
+func conditions(before []metav1.Condition, r config.NodeReport, now time.Time) []metav1.Condition {
+	i := slices.IndexFunc(before, func(c metav1.Condition) bool { return c.Type == config.ConditionReady })
+	if r.Undecided && i >= 0 {
+		return before
+	}
+	c := metav1.Condition{
+		Type: config.ConditionReady, Status: metav1.ConditionFalse, Reason: r.Reason, Message: r.Message, LastTransitionTime: metav1.NewTime(now),
+	}
+	switch {
+	case r.Undecided:
+		c.Status = metav1.ConditionUnknown
+	case r.Ready:
+		c.Status = metav1.ConditionTrue
+	}
+	if i >= 0 && before[i].Status == c.Status {
+		c.LastTransitionTime = before[i].LastTransitionTime
+	}
+	return []metav1.Condition{c}
+}
