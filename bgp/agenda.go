@@ -16,7 +16,6 @@ const (
 	endStale                 // its End-of-RIB never came after a restart
 	shutOut                  // it sends too many prefixes
 	deferralOver             // of no neighbour: stop waiting for End-of-RIB
-	boundAll                 // of no neighbour: compare what all have sent with their bounds
 )
 
 type appointment struct {

@@ -17,21 +17,23 @@ import (
 func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	var errs []error
 	rules := compile(c)
-	names := map[netip.Addr]string{}
 	for _, p := range c.Peers {
-		names[p.Address] = p.Name
 		if fams := p.withoutNextHop(); fams != nil {
 			errs = append(errs, &PeerError{Peer: p.Name, Err: fmt.Errorf("nothing is announced in %v: the session has no address of that family: give the node one", fams)})
 		}
 	}
 	s.waiting.Store(int64(c.Deferral))
-	s.table.settings(names, c.MaxPaths, c.Peers)
-	_, _, reflects := sides(c)
-	s.sessions.set(c.Peers, c.Transit || reflects)
-
 	in, out := printsOf(rules.Import), printsOf(rules.Export)
-	if s.now.AS == 0 || !in.equal(s.in) || !out.equal(s.out) {
-		if err := s.srv.SetPolicies(ctx, policiesOf(rules)); err != nil {
+	s.table.settings(c, rules.Import, func(peer netip.Addr) bool { return in.same(s.in, peer) })
+	s.sessions.set(c.Peers, c.passesOn())
+
+	first, turned := s.now.AS == 0, s.now.passesOn() != c.passesOn()
+	if first || turned || c.passesOn() && !in.equal(s.in) || !out.equal(s.out) {
+		theirs := rules
+		if !c.passesOn() {
+			theirs.Import = rules.Import[:1] // our own
+		}
+		if err := s.srv.SetPolicies(ctx, policiesOf(theirs)); err != nil {
 			return append(errs, fmt.Errorf("set policies: %w", err))
 		}
 	}
@@ -39,7 +41,7 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	kept, peerErrs := s.applyPeers(ctx, c)
 	errs = append(errs, peerErrs...)
 	for _, p := range kept {
-		errs = append(errs, s.reevaluate(ctx, p, in, out)...)
+		errs = append(errs, s.reevaluate(ctx, p, !turned && (!c.passesOn() || in.same(s.in, p.Address)), out.same(s.out, p.Address))...)
 	}
 	s.now, s.rules, s.in, s.out = c, rules, in, out
 	return errs
@@ -159,15 +161,17 @@ func (s *Speaker) remove(ctx context.Context, p Peer, forgetKey bool) error {
 			s.log.Warn("MD5 key stays on the listener", "peer", p.Name, "error", err)
 		}
 	}
-	if err := s.srv.DeletePeer(ctx, &api.DeletePeerRequest{Address: p.Address.String()}); err != nil {
+	err := s.srv.DeletePeer(ctx, &api.DeletePeerRequest{Address: p.Address.String()})
+	s.table.silence(p.Address)
+	if err != nil {
 		return fmt.Errorf("remove neighbour %v: %w", p.Address, err)
 	}
 	return nil
 }
 
-// reevaluate looks anew at a neighbour's routes where rules that concern it have changed (RFC 2918 without
+// reevaluate has gobgp look anew at a neighbour's routes where rules that concern it have changed (RFC 2918 without
 // the refresh: what the neighbour sent is still known).
-func (s *Speaker) reevaluate(ctx context.Context, p Peer, in, out prints) []error {
+func (s *Speaker) reevaluate(ctx context.Context, p Peer, sameIn, sameOut bool) []error {
 	var errs []error
 	again := func(dir api.ResetPeerRequest_Direction, same bool) {
 		if same {
@@ -177,8 +181,8 @@ func (s *Speaker) reevaluate(ctx context.Context, p Peer, in, out prints) []erro
 			errs = append(errs, &PeerError{Peer: p.Name, Err: err})
 		}
 	}
-	again(api.ResetPeerRequest_DIRECTION_IN, in.same(s.in, p.Address))
-	again(api.ResetPeerRequest_DIRECTION_OUT, out.same(s.out, p.Address))
+	again(api.ResetPeerRequest_DIRECTION_IN, sameIn)
+	again(api.ResetPeerRequest_DIRECTION_OUT, sameOut)
 	return errs
 }
 
@@ -202,12 +206,8 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 	if s.closed || s.srv == nil {
 		return
 	}
-	switch d.what {
-	case deferralOver:
+	if d.what == deferralOver {
 		signal(s.changed)
-		return
-	case boundAll:
-		s.agenda.set(netip.Addr{}, boundAll, s.bound(ctx))
 		return
 	}
 	i := slices.IndexFunc(s.now.Peers, func(p Peer) bool { return p.Address == d.peer })
@@ -222,7 +222,8 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		// First it falls silent, then it goes: gobgp keeps what it receives while it removes a neighbour.
 		s.sessions.tooMany(d.peer)
 		err = s.srv.DisablePeer(ctx, &api.DisablePeerRequest{Address: d.peer.String()})
-		s.agenda.set(d.peer, restore, time.Now().Add(boundEvery))
+		s.table.silence(d.peer)
+		s.agenda.set(d.peer, restore, time.Now().Add(quiet))
 	case d.what == restore && running:
 		err = s.remove(ctx, p, false)
 		s.agenda.set(d.peer, restore, time.Now().Add(penalty))

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -62,6 +63,11 @@ type Config struct {
 
 	Peers []Peer
 	Paths []Path
+}
+
+// passesOn says whether what neighbours say is told to others.
+func (c Config) passesOn() bool {
+	return c.Transit || slices.ContainsFunc(c.Peers, func(p Peer) bool { return p.ReflectorClient })
 }
 
 // PrefixRange is the set of prefixes inside Prefix whose length is Min to Max bits.

@@ -2,14 +2,12 @@ package bgp
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/osrg/gobgp/v4/api"
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
-	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v4/pkg/server"
 )
 
@@ -20,48 +18,25 @@ const (
 	countsLast = 10 * time.Second
 )
 
-// counts are how many prefixes were accepted from a neighbour, and are told to it.
-type counts struct {
-	accepted, advertised map[Family]int
-}
-
-// counter counts prefixes, but not too often.
+// counter counts the prefixes that neighbours are told, but not too often.
 type counter struct {
 	mu    sync.Mutex
 	at    time.Time
-	known map[netip.Addr]counts
+	known map[netip.Addr]map[Family]int
 }
 
 // count returns the counts of all neighbours.
-func (k *counter) count(ctx context.Context, srv *server.BgpServer, c Config, rules policy, size int) (map[netip.Addr]counts, error) {
+func (k *counter) count(ctx context.Context, srv *server.BgpServer, c Config, rules policy, size int) (map[netip.Addr]map[Family]int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if size > fewRoutes && time.Since(k.at) < countsLast {
 		return k.known, nil
 	}
-	known := map[netip.Addr]counts{}
+	known := map[netip.Addr]map[Family]int{}
 	for _, p := range c.Peers {
-		known[p.Address] = counts{accepted: map[Family]int{}, advertised: map[Family]int{}}
+		known[p.Address] = map[Family]int{}
 	}
-	for _, fam := range []Family{IPv4, IPv6} {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		// What is rejected does not get into the table.
-		req := apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: fam.gobgp()}
-		err := srv.ListPath(req, func(_ gobgp.NLRI, paths []*apiutil.Path) {
-			for _, path := range paths {
-				if x, ok := known[path.PeerAddress]; ok {
-					x.accepted[fam]++
-				}
-			}
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list the %v routes: %w", fam, err)
-		}
-	}
-	_, _, reflects := sides(c)
-	if c.Transit || reflects {
+	if c.passesOn() {
 		if err := countAdvertised(ctx, srv, known); err != nil {
 			return nil, err
 		}
@@ -69,7 +44,7 @@ func (k *counter) count(ctx context.Context, srv *server.BgpServer, c Config, ru
 		for prefix := range prefixes(c.Paths) {
 			for _, p := range c.Peers {
 				if decide(rules.Export, p.Address, prefix) == accept {
-					known[p.Address].advertised[familyOf(prefix.Addr())]++
+					known[p.Address][familyOf(prefix.Addr())]++
 				}
 			}
 		}
@@ -79,7 +54,7 @@ func (k *counter) count(ctx context.Context, srv *server.BgpServer, c Config, ru
 }
 
 // countAdvertised has gobgp evaluate the export policy for every route and neighbour.
-func countAdvertised(ctx context.Context, srv *server.BgpServer, known map[netip.Addr]counts) error {
+func countAdvertised(ctx context.Context, srv *server.BgpServer, known map[netip.Addr]map[Family]int) error {
 	return srv.ListPeer(ctx, &api.ListPeerRequest{EnableAdvertised: true}, func(p *api.Peer) {
 		addr, err := netip.ParseAddr(p.GetState().GetNeighborAddress())
 		if err != nil {
@@ -88,7 +63,7 @@ func countAdvertised(ctx context.Context, srv *server.BgpServer, known map[netip
 		for _, af := range p.GetAfiSafis() {
 			fam, ok := familyFrom(apiutil.ToFamily(af.GetState().GetFamily()))
 			if x, there := known[addr]; ok && there {
-				x.advertised[fam] = int(af.GetState().GetAdvertised())
+				x[fam] = int(af.GetState().GetAdvertised())
 			}
 		}
 	})
@@ -98,7 +73,7 @@ func countAdvertised(ctx context.Context, srv *server.BgpServer, known map[netip
 func decide(rules []rule, peer netip.Addr, prefix netip.Prefix) verdict {
 	for _, r := range rules {
 		if r.Verdict != pass && (r.From == anywhere || r.From == fromUs) && r.concerns(peer) &&
-			r.Carrying == "" && r.Path == nil && r.covers(prefix) {
+			r.Carrying == "" && r.Loops == nil && r.covers(prefix) {
 			return r.Verdict
 		}
 	}
@@ -110,7 +85,10 @@ func (r rule) covers(p netip.Prefix) bool {
 	if r.Family != 0 && r.Family != familyOf(p.Addr()) {
 		return false
 	}
-	if len(r.Prefixes) == 0 {
+	if r.index[p] {
+		return !r.Except
+	}
+	if len(r.Prefixes) == 0 && r.index == nil {
 		return true
 	}
 	for _, x := range r.Prefixes {
@@ -119,4 +97,22 @@ func (r rule) covers(p netip.Prefix) bool {
 		}
 	}
 	return r.Except
+}
+
+// indexed makes a rule with many single prefixes quick to match.
+func (r *rule) indexed() {
+	const many = 8
+	if len(r.Prefixes) <= many {
+		return
+	}
+	var ranges []PrefixRange
+	r.index = map[netip.Prefix]bool{}
+	for _, x := range r.Prefixes {
+		if x.exact() {
+			r.index[x.Prefix.Masked()] = true
+		} else {
+			ranges = append(ranges, x)
+		}
+	}
+	r.Prefixes = ranges
 }

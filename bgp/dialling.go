@@ -10,30 +10,33 @@ import (
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
-// diallers hear from gobgp's log what no event of it tells: why a neighbour could not be dialled, and which
-// NOTIFICATIONs went back and forth before a session was up.
+// diallers hear from gobgp's log what no event of it tells: why a neighbour could not be dialled, which
+// NOTIFICATIONs went back and forth before a session was up, and what the neighbours say then (table.hear).
 type diallers struct {
 	log      *slog.Logger
 	sessions *sessions
+	table    *table
 }
 
-func newDiallers(log *slog.Logger, s *sessions) *diallers {
-	return &diallers{log: log, sessions: s}
+func newDiallers(log *slog.Logger, s *sessions, t *table) *diallers {
+	return &diallers{log: log, sessions: s, table: t}
 }
 
-func (d *diallers) handler() slog.Handler { return &handler{diallers: d, next: d.log.Handler()} }
+func (d *diallers) handler(life int) slog.Handler {
+	return &handler{diallers: d, life: life, next: d.log.Handler()}
+}
 
-// handler is gobgp's slog handler. gobgp makes a logger of its own for each neighbour, whose debug messages
-// are let through only until the session is up: then there are some for every UPDATE.
+// handler is gobgp's slog handler. gobgp makes a logger of its own for each neighbour.
 type handler struct {
 	*diallers
+	life int // of the table
 	next slog.Handler
 	peer netip.Addr
 }
 
-// Enabled lets warnings through, and everything of neighbours that are being dialled.
+// Enabled lets warnings through, and everything about neighbours.
 func (h *handler) Enabled(_ context.Context, l slog.Level) bool {
-	return l >= slog.LevelWarn || h.peer.IsValid() && h.sessions.dialling(h.peer)
+	return l >= slog.LevelWarn || h.peer.IsValid()
 }
 
 // noise says whether a warning of gobgp's means nothing to anybody.
@@ -52,6 +55,9 @@ func noise(msg string) bool {
 // Handle reads the message, and passes warnings on one level lower: to gobgp every closed connection is one.
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if h.peer.IsValid() {
+		if h.table.hear(h.life, h.peer, r) {
+			return nil
+		}
 		h.sessions.heard(h.peer, r)
 	}
 	if r.Level < slog.LevelWarn {
@@ -86,15 +92,13 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return &out
 }
 
-func (s *sessions) dialling(peer netip.Addr) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	x := s.byAddr[peer]
-	return x != nil && x.state != gobgp.BGP_FSM_ESTABLISHED
-}
-
 // heard turns what gobgp's log says of a neighbour into the reason why its session is not up.
 func (s *sessions) heard(peer netip.Addr, r slog.Record) {
+	switch r.Message {
+	case "hold timer expired", "failed to connect", "sent notification", "received notification", "outgoing connection IO error":
+	default:
+		return
+	}
 	attrs := map[string]slog.Value{}
 	r.Attrs(func(a slog.Attr) bool { attrs[a.Key] = a.Value; return true })
 	s.mu.Lock()

@@ -60,9 +60,6 @@ func globalOf(c Config) *api.Global {
 		// gobgp wants all of them or none.
 		ListenAddresses: listenAddresses(),
 		Families:        []uint32{0, 1}, // gobgp's numbers for IPv4 and IPv6 unicast: no tables for the rest
-		// Always, for MaxPaths 1 too, because the events differ: with it they are differences of the set
-		// of best paths, without it only the new best path comes.
-		UseMultiplePaths: true,
 	}
 }
 
@@ -214,8 +211,11 @@ func (r rule) statement(name string) (*api.Statement, []*api.DefinedSet) {
 		sets = append(sets, set)
 		cond.CommunitySet = &api.MatchSet{Name: set.Name, Type: api.MatchSet_TYPE_ANY}
 	}
-	if r.Path != nil {
-		set := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_AS_PATH, Name: name + "-path", List: r.Path}
+	if r.Loops != nil {
+		set := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_AS_PATH, Name: name + "-path"}
+		for _, l := range r.Loops {
+			set.List = append(set.List, l.String())
+		}
 		sets = append(sets, set)
 		cond.AsPathSet = &api.MatchSet{Name: set.Name, Type: api.MatchSet_TYPE_ANY}
 	}

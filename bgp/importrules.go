@@ -41,29 +41,25 @@ func importRules(c Config) []rule {
 // with AS 0 (RFC 7607) or with an AS_SET (RFC 9774), which gobgp shows as AS 0. gobgp has a check for loops of
 // its own, which is turned off: it drops the UPDATE without taking the route away that the UPDATE replaces.
 func loopRules(c Config) []rule {
-	rules := []rule{{Path: []string{"_0_"}, Verdict: reject}}
+	rules := []rule{{Loops: []loop{{}}, Verdict: reject}}
 	index := map[string]int{}
 	for _, p := range c.Peers {
-		var path []string
+		var loops []loop
 		for _, as := range []uint32{c.AS, p.LocalAS} {
-			switch {
-			case as == 0:
-			case p.AllowOwnAS == 0:
-				path = append(path, fmt.Sprintf("_%d_", as))
-			default: // \b, because _ takes the separator with it, and the next match finds none
-				path = append(path, fmt.Sprintf(`(\b%d\b.*){%d}`, as, p.AllowOwnAS+1))
+			if as != 0 {
+				loops = append(loops, loop{as, p.AllowOwnAS})
 			}
 		}
-		key := fmt.Sprint(path)
+		key := fmt.Sprint(loops)
 		if _, ok := index[key]; !ok {
 			index[key] = len(rules)
-			rules = append(rules, rule{Path: path, Verdict: reject})
+			rules = append(rules, rule{Loops: loops, Verdict: reject})
 		}
 		i := index[key]
 		rules[i].Peers = append(rules[i].Peers, p.key()...)
 	}
 	if len(rules) == 2 { // the same for all: one rule that need not look at the neighbour
-		return []rule{{Path: append(rules[0].Path, rules[1].Path...), Verdict: reject}}
+		return []rule{{Loops: append(rules[0].Loops, rules[1].Loops...), Verdict: reject}}
 	}
 	return rules
 }

@@ -1,22 +1,20 @@
 package bgp
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"sync"
-
-	"github.com/osrg/gobgp/v4/pkg/apiutil"
-	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
-// table is what the neighbours have taught us: for every prefix the set of its best paths. gobgp tells of
-// differences, one prefix an event; table adds them up, and hands out what has changed since the last time.
+// table is what the neighbours have said of every prefix, and which of it is best. It hands out what has
+// changed since the last time.
 //
-// Routes are many and sets of best paths few, so sets are interned: a route holds a pointer, two routes
-// with the same paths hold the same one, and what a set means to the reader is worked out once.
+// What the import policy rejects is kept, too: when filters change, it is judged again, and nobody has to be
+// asked for it. Routes are many and sets of best paths few, so sets are interned: a route holds a pointer, two
+// routes with the same paths hold the same one, and what a set means to the reader is worked out once.
 type table struct {
 	changed chan struct{}
+	agenda  *agenda
 
 	mu     sync.Mutex
 	life   int // counts the speakers that have fed it
@@ -24,27 +22,30 @@ type table struct {
 	sets   map[string]*pathSet
 	dirty  []*route // changed since the last drain; a route stands in it once
 	all    bool     // the next drain is of the whole table
-	names  map[netip.Addr]string
-	max    int // paths a route
-	tally  tally
-	key    []byte // scratch
+	peers  map[netip.Addr]*neighbour
+	own    map[netip.Prefix]bool // paths of ours
+	ours   *offer
+	max    int         // paths a route
+	key    []byte      // scratch
+	field  []candidate // scratch
 }
 
-// route is a prefix and its paths: what gobgp says, and what the reader was told.
+// route is a prefix: what is said of it, by whom, which of that is best, and what the reader was told.
 type route struct {
 	prefix    netip.Prefix
+	paths     []candidate // in the order of the neighbours' addresses, ours first
 	now, told *pathSet
 	queued    bool
+	first     [1]candidate // where paths begins: mostly there is one
 }
 
-// member is one path. Neighbour and path identifier (RFC 7911) name it; a path of ours has no neighbour.
+// member is one path of a set: a neighbour and a next hop. A path of ours has neither.
 type member struct {
 	peer netip.Addr
-	id   uint32
 	hop  netip.Addr
 }
 
-// pathSet is a set of paths sorted by neighbour and identifier. It never changes.
+// pathSet is a set of paths in the order of their neighbours. Its members never change.
 type pathSet struct {
 	key     string
 	members []member
@@ -54,9 +55,8 @@ type pathSet struct {
 
 func newTable(changed chan struct{}, a *agenda) *table {
 	return &table{
-		tally:   newTally(a),
-		changed: changed, routes: map[netip.Prefix]*route{}, sets: map[string]*pathSet{},
-		all: true, names: map[netip.Addr]string{}, max: 1,
+		changed: changed, agenda: a, routes: map[netip.Prefix]*route{}, sets: map[string]*pathSet{},
+		all: true, peers: map[netip.Addr]*neighbour{}, own: map[netip.Prefix]bool{}, ours: ourOffer(), max: 1,
 	}
 }
 
@@ -65,54 +65,6 @@ func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:
 	default:
-	}
-}
-
-// note takes in one event of gobgp's: the paths that joined, changed or left the best of a prefix. Events of an
-// earlier life are late and are dropped.
-func (t *table) note(life int, paths []*apiutil.Path) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if life != t.life {
-		return
-	}
-	for _, p := range paths {
-		if p == nil {
-			continue
-		}
-		nlri, ok := p.Nlri.(*gobgp.IPAddrPrefix)
-		if !ok {
-			continue
-		}
-		t.update(nlri.Prefix, member{peer: p.PeerAddress, id: p.RemoteID, hop: nextHop(p)}, p.Withdrawal)
-	}
-}
-
-func (t *table) update(prefix netip.Prefix, m member, gone bool) {
-	r := t.routes[prefix]
-	if r == nil {
-		if gone {
-			return
-		}
-		r = &route{prefix: prefix}
-		t.routes[prefix] = r
-	}
-	next := t.changedSet(r.now, m, gone)
-	if next == r.now {
-		return
-	}
-	if by := len(next.all()) - len(r.now.all()); by != 0 {
-		t.tally.add(m, prefix, by)
-	}
-	t.release(r.now)
-	if next != nil {
-		next.routes++
-	}
-	r.now = next
-	if !r.queued {
-		r.queued = true
-		t.dirty = append(t.dirty, r)
-		signal(t.changed)
 	}
 }
 
@@ -126,57 +78,38 @@ func (t *table) release(s *pathSet) {
 	}
 }
 
-// changedSet is s with one path put in, replaced or taken out; nil is the empty set.
-func (t *table) changedSet(s *pathSet, m member, gone bool) *pathSet {
-	var old []member
-	if s != nil {
-		old = s.members
-	}
-	i, found := slices.BinarySearchFunc(old, m, func(a, b member) int {
-		if c := a.peer.Compare(b.peer); c != 0 {
-			return c
-		}
-		return int(int64(a.id) - int64(b.id))
-	})
-	switch {
-	case gone && !found, !gone && found && old[i] == m:
-		return s
-	case gone && len(old) == 1:
+// setOf is the set of these paths; nil where there are none. It mostly exists already.
+func (t *table) setOf(cs []candidate) *pathSet {
+	if len(cs) == 0 {
 		return nil
 	}
-	// The key is built before the set, because the set mostly exists already.
-	key := t.key[:0]
-	for j, x := range old {
-		if j == i {
-			if !gone {
-				key = m.append(key)
-			}
-			if found {
-				continue
-			}
+	if s := cs[0].with.alone; len(cs) == 1 && s != nil && s.routes > 0 {
+		return s
+	}
+	t.key = t.key[:0]
+	for _, c := range cs {
+		t.key = c.member().append(t.key)
+	}
+	s := t.sets[string(t.key)]
+	if s == nil {
+		s = &pathSet{key: string(t.key)}
+		for _, c := range cs {
+			s.members = append(s.members, c.member())
 		}
-		key = x.append(key)
+		s.via = t.viaOf(s.members)
+		t.sets[s.key] = s
 	}
-	if i == len(old) {
-		key = m.append(key)
+	if len(cs) == 1 {
+		cs[0].with.alone = s
 	}
-	t.key = key
-	if known := t.sets[string(key)]; known != nil {
-		return known
+	return s
+}
+
+func (c candidate) member() member {
+	if c.from == nil {
+		return member{}
 	}
-	made := &pathSet{key: string(key)}
-	switch {
-	case gone:
-		made.members = slices.Delete(slices.Clone(old), i, i+1)
-	case found:
-		made.members = slices.Clone(old)
-		made.members[i] = m
-	default:
-		made.members = slices.Insert(slices.Clone(old), i, m)
-	}
-	made.via = t.viaOf(made.members)
-	t.sets[made.key] = made
-	return made
+	return member{peer: c.from.addr, hop: c.with.hop}
 }
 
 // append writes a member in a form of its own, as a part of a set's key.
@@ -187,7 +120,7 @@ func (m member) append(b []byte) []byte {
 		b = append(b, raw...)
 		b = append(b, zone...)
 	}
-	return binary.BigEndian.AppendUint32(b, m.id)
+	return b
 }
 
 // viaOf is what a set means to the reader: nothing where a path of ours is in it, because that is better
@@ -198,19 +131,15 @@ func (t *table) viaOf(members []member) []Via {
 		if !m.peer.IsValid() {
 			return nil
 		}
-		via := Via{Addr: m.hop, Peer: t.names[m.peer]}
+		via := Via{Addr: m.hop}
+		if n := t.peers[m.peer]; n != nil {
+			via.Peer = n.name
+		}
 		if len(out) < t.max && !slices.ContainsFunc(out, func(v Via) bool { return v.Addr == m.hop }) {
 			out = append(out, via)
 		}
 	}
 	return out
-}
-
-func (s *pathSet) all() []member {
-	if s == nil {
-		return nil
-	}
-	return s.members
 }
 
 func (s *pathSet) vias() []Via {
@@ -238,7 +167,7 @@ func (t *table) drain() (changes []Learned, all bool) {
 	changes = make([]Learned, 0, len(t.dirty))
 	for _, r := range t.dirty {
 		r.queued = false
-		if r.now == nil {
+		if len(r.paths) == 0 {
 			delete(t.routes, r.prefix)
 		}
 		if now, told := r.now.vias(), r.told.vias(); !slices.Equal(now, told) {
@@ -251,25 +180,6 @@ func (t *table) drain() (changes []Learned, all bool) {
 	return changes, all
 }
 
-// settings changes how sets are read, the names of the neighbours and the bound on paths, and the bounds on
-// what neighbours may send. If a set now
-// reads otherwise, the next drain is of the whole table.
-func (t *table) settings(names map[netip.Addr]string, maxPaths int, peers []Peer) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.tally.bounds(peers)
-	t.names, t.max = names, maxPaths
-	for _, s := range t.sets {
-		if via := t.viaOf(s.members); !slices.Equal(via, s.via) {
-			s.via = via
-			t.all = true
-		}
-	}
-	if t.all {
-		signal(t.changed)
-	}
-}
-
 // size is how many routes there are.
 func (t *table) size() int {
 	t.mu.Lock()
@@ -277,34 +187,26 @@ func (t *table) size() int {
 	return len(t.routes)
 }
 
+// counts are how many prefixes a neighbour has sent, and how many of them are accepted, by family.
+func (t *table) counts(peer netip.Addr) (received, accepted map[Family]int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	received, accepted = map[Family]int{}, map[Family]int{}
+	if n := t.peers[peer]; n != nil {
+		for i, fam := range []Family{IPv4, IPv6} {
+			received[fam], accepted[fam] = n.received[i], n.accepted[i]
+		}
+	}
+	return received, accepted
+}
+
 // forget empties the table, for a speaker that starts anew, and returns the number of its life.
 func (t *table) forget() (life int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.routes, t.sets, t.dirty, t.all = map[netip.Prefix]*route{}, map[string]*pathSet{}, nil, true
-	clear(t.tally.held)
+	t.peers, t.own = map[netip.Addr]*neighbour{}, map[netip.Prefix]bool{}
 	t.life++
 	signal(t.changed)
 	return t.life
-}
-
-// nextHop is where a path leads. A link-local next hop gets the zone of the neighbour that named it, as
-// RFC 2545 section 3 means it.
-func nextHop(p *apiutil.Path) netip.Addr {
-	for _, a := range p.Attrs {
-		switch a := a.(type) {
-		case *gobgp.PathAttributeNextHop:
-			return a.Value
-		case *gobgp.PathAttributeMpReachNLRI:
-			hop := a.Nexthop
-			if (!hop.IsValid() || hop.IsUnspecified()) && a.LinkLocalNexthop.IsValid() {
-				hop = a.LinkLocalNexthop
-			}
-			if hop.IsLinkLocalUnicast() && hop.Is6() {
-				return hop.WithZone(p.PeerAddress.Zone())
-			}
-			return hop
-		}
-	}
-	return netip.Addr{}
 }

@@ -1,33 +1,43 @@
 package bgp
 
 import (
+	"log/slog"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/osrg/gobgp/v4/pkg/apiutil"
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"pgregory.net/rapid"
 )
 
-// A reader who applies what drain says has, at every moment it drains, what gobgp's events add up to.
+// A reader who applies what drain says has, at every moment it drains, what the neighbours' words add up to.
 func TestTableAddsUp(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		tab := newTable(make(chan struct{}, 1), newAgenda())
-		peers := []netip.Addr{{}, addr("10.0.0.1"), addr("10.0.0.2"), addr("fe80::1%e0"), addr("fe80::1%e1")}
+		peers := []netip.Addr{addr("10.0.0.1"), addr("10.0.0.2"), addr("fe80::1%e0"), addr("fe80::1%e1")}
 		names := map[netip.Addr]string{}
-		for i, p := range peers[1:] {
+		c := Config{MaxPaths: rapid.IntRange(1, 3).Draw(t, "paths"), Import: []PrefixRange{within("0.0.0.0/0"), within("::/0")}}
+		for i, p := range peers {
 			names[p] = string(rune('a' + i))
+			c.Peers = append(c.Peers, Peer{Name: names[p], Address: p, AS: 1})
 		}
-		maxPaths := rapid.IntRange(1, 3).Draw(t, "paths")
-		tab.settings(names, maxPaths, nil)
+		learnFrom(tab, c)
 
-		model := map[netip.Prefix]map[netip.Addr]netip.Addr{} // prefix, peer, next hop
+		model := map[netip.Prefix]map[netip.Addr]netip.Addr{} // prefix, peer (none for us), next hop
 		reader := map[netip.Prefix][]Via{}
 		prefix := rapid.SampledFrom(prefixList("10.0.0.0/8", "10.0.0.0/16", "fd00::/64"))
 		hop := rapid.SampledFrom([]netip.Addr{addr("10.0.0.1"), addr("10.0.0.2"), addr("fd00::9")})
+		own := func(p netip.Prefix, add bool) {
+			c.Paths = slices.DeleteFunc(c.Paths, func(x Path) bool { return x.Prefix == p })
+			delete(model[p], netip.Addr{})
+			if add {
+				c.Paths = append(c.Paths, Path{Prefix: p})
+				place(model, p)[netip.Addr{}] = netip.Addr{}
+			}
+			learnFrom(tab, c)
+		}
 		drain := func() {
 			changes, all := tab.drain()
 			if all {
@@ -43,7 +53,7 @@ func TestTableAddsUp(t *testing.T) {
 			}
 			want := map[netip.Prefix][]Via{}
 			for p, byPeer := range model {
-				if via := modelVia(byPeer, names, maxPaths); len(via) > 0 {
+				if via := modelVia(byPeer, names, c.MaxPaths); len(via) > 0 && !c.rejects(p) {
 					want[p] = via
 				}
 			}
@@ -59,24 +69,38 @@ func TestTableAddsUp(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"announce": func(t *rapid.T) {
 				p, peer, h := prefix.Draw(t, "prefix"), rapid.SampledFrom(peers).Draw(t, "peer"), hop.Draw(t, "hop")
-				if model[p] == nil {
-					model[p] = map[netip.Addr]netip.Addr{}
-				}
-				model[p][peer] = h
-				tab.update(p, member{peer: peer, hop: h}, false)
+				place(model, p)[peer] = h
+				say(tab, peer, h, p)
 			},
 			"withdraw": func(t *rapid.T) {
 				p, peer := prefix.Draw(t, "prefix"), rapid.SampledFrom(peers).Draw(t, "peer")
 				delete(model[p], peer)
-				tab.update(p, member{peer: peer}, true)
+				say(tab, peer, netip.Addr{}, p)
 			},
+			"own":    func(t *rapid.T) { own(prefix.Draw(t, "prefix"), true) },
+			"disown": func(t *rapid.T) { own(prefix.Draw(t, "prefix"), false) },
 			"bound": func(t *rapid.T) {
-				maxPaths = rapid.IntRange(1, 3).Draw(t, "paths")
-				tab.settings(names, maxPaths, nil)
+				c.MaxPaths = rapid.IntRange(1, 3).Draw(t, "paths")
+				learnFrom(tab, c)
+			},
+			"filter": func(t *rapid.T) {
+				c.NeverEver = rapid.SliceOfN(prefix, 0, 2).Draw(t, "rejected")
+				learnFrom(tab, c)
+			},
+			"lose": func(t *rapid.T) {
+				peer := rapid.SampledFrom(peers).Draw(t, "peer")
+				for _, byPeer := range model {
+					delete(byPeer, peer)
+				}
+				hears(tab, peer, saysDown)
+				tab.ended(peer, nil)
+				hears(tab, peer, saysUp)
 			},
 			"forget": func(*rapid.T) {
 				clear(model)
 				tab.forget()
+				c.Paths = nil
+				learnFrom(tab, c)
 			},
 			"drain": func(*rapid.T) { drain() },
 		})
@@ -87,10 +111,58 @@ func TestTableAddsUp(t *testing.T) {
 				routes++
 			}
 		}
-		if len(tab.routes) != routes || len(tab.sets) > routes || routes > 0 && len(tab.sets) == 0 {
+		if len(tab.routes) != routes || len(tab.sets) > routes {
 			t.Fatalf("%d routes and %d sets are held for %d routes", len(tab.routes), len(tab.sets), routes)
 		}
 	})
+}
+
+// learnFrom tells the table of a configuration, and brings up the sessions of new neighbours.
+func learnFrom(tab *table, c Config) {
+	rules := importRules(c)
+	tab.settings(c, rules, func(peer netip.Addr) bool { return false })
+	for _, p := range c.Peers {
+		if n := tab.peers[p.Address]; n.session == 0 {
+			hears(tab, p.Address, saysUp)
+		}
+	}
+}
+
+// hears lets the table hear a message of gobgp's log.
+func hears(tab *table, peer netip.Addr, text string, attrs ...slog.Attr) {
+	r := slog.NewRecord(time.Time{}, slog.LevelDebug, text, 0)
+	r.AddAttrs(attrs...)
+	tab.hear(tab.life, peer, r)
+}
+
+// say has a neighbour announce prefixes with this next hop, or without one withdraw them.
+func say(tab *table, peer, hop netip.Addr, prefixes ...netip.Prefix) {
+	var list []gobgp.PathNLRI
+	for _, p := range prefixes {
+		nlri, err := gobgp.NewIPAddrPrefix(p)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, gobgp.PathNLRI{NLRI: nlri})
+	}
+	if !hop.IsValid() {
+		hears(tab, peer, saysUpdate, slog.Any("withdrawals", list))
+		return
+	}
+	attrs := []gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(0), &gobgp.PathAttributeNextHop{Value: hop}}
+	hears(tab, peer, saysUpdate, slog.Any("nlri", list), slog.Any("path_attributes", attrs))
+}
+
+func place(model map[netip.Prefix]map[netip.Addr]netip.Addr, p netip.Prefix) map[netip.Addr]netip.Addr {
+	if model[p] == nil {
+		model[p] = map[netip.Addr]netip.Addr{}
+	}
+	return model[p]
+}
+
+// rejects says whether NeverEver names the prefix, or one around it.
+func (c Config) rejects(p netip.Prefix) bool {
+	return slices.ContainsFunc(inside(c.NeverEver), func(r PrefixRange) bool { return r.contains(p) })
 }
 
 func modelVia(byPeer map[netip.Addr]netip.Addr, names map[netip.Addr]string, maxPaths int) []Via {
@@ -115,10 +187,12 @@ func modelVia(byPeer map[netip.Addr]netip.Addr, names map[netip.Addr]string, max
 func TestEqualSetsAreShared(t *testing.T) {
 	t.Parallel()
 	tab := newTable(make(chan struct{}, 1), newAgenda())
-	tab.settings(map[netip.Addr]string{addr("10.0.0.1"): "a", addr("10.0.0.2"): "b"}, 8, nil)
+	learnFrom(tab, Config{MaxPaths: 8, Import: []PrefixRange{within("10.0.0.0/8")}, Peers: []Peer{
+		{Name: "a", Address: addr("10.0.0.1"), AS: 1}, {Name: "b", Address: addr("10.0.0.2"), AS: 2},
+	}})
 	for _, p := range prefixList("10.1.0.0/16", "10.2.0.0/16") {
-		tab.update(p, member{peer: addr("10.0.0.2"), hop: addr("10.0.0.2")}, false)
-		tab.update(p, member{peer: addr("10.0.0.1"), hop: addr("10.0.0.1")}, false)
+		say(tab, addr("10.0.0.2"), addr("10.0.0.2"), p)
+		say(tab, addr("10.0.0.1"), addr("10.0.0.1"), p)
 	}
 	changes, all := tab.drain()
 	if !all || len(changes) != 2 || len(changes[0].Via) != 2 || &changes[0].Via[0] != &changes[1].Via[0] {
@@ -157,8 +231,7 @@ func TestNextHops(t *testing.T) {
 		"link-local":           {reach(addr("fe80::5")), "fe80::5%e7"},
 		"zero and link-local":  {linkLocalOnly, "fe80::5%e7"},
 	} {
-		p := &apiutil.Path{PeerAddress: addr("fe80::1%e7"), Attrs: []gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(0), x.attr}}
-		if got := nextHop(p); got != addr(x.want) {
+		if got := nextHop([]gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(0), x.attr}, "e7"); got != addr(x.want) {
 			t.Errorf("%s: %v, want %s", name, got, x.want)
 		}
 	}

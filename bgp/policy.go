@@ -45,11 +45,28 @@ type rule struct {
 	Peers    []netip.Addr // neighbours, without zones; nil means all
 	Family   Family       // 0 means both
 	Prefixes []PrefixRange
-	Except   bool     // all prefixes of Family but Prefixes
-	Carrying string   // a community that the route must carry
-	Path     []string // the AS path matches one of these, in gobgp's regular expressions
+	Except   bool   // all prefixes of Family but Prefixes
+	Carrying string // a community that the route must carry
+	Loops    []loop // the AS path goes round one of these
 	Set      attributes
 	Verdict  verdict
+
+	index map[netip.Prefix]bool // the single prefixes among Prefixes, where they are many; see indexed
+}
+
+// loop is an AS that may stand in an AS path so many times. AS 0 also stands for segments that are no AS_SEQUENCE.
+type loop struct {
+	as   uint32
+	most int
+}
+
+// String is a regular expression of gobgp's for AS paths that go round the loop; it shows an AS_SET as AS 0.
+func (l loop) String() string {
+	if l.most == 0 {
+		return fmt.Sprintf("_%d_", l.as)
+	}
+	// \b, because _ takes the separator with it, and the next match finds none.
+	return fmt.Sprintf(`(\b%d\b.*){%d}`, l.as, l.most+1)
 }
 
 // policy is what is accepted from the neighbours and what is sent to them.

@@ -27,8 +27,8 @@ func (r rule) String() string {
 	if r.Carrying != "" {
 		fmt.Fprintf(&b, " carrying %s", r.Carrying)
 	}
-	if r.Path != nil {
-		fmt.Fprintf(&b, " AS path %v", r.Path)
+	if r.Loops != nil {
+		fmt.Fprintf(&b, " AS path %v", r.Loops)
 	}
 	if s := r.Set.String(); s != "" {
 		b.WriteString(" set" + s)

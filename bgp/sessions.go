@@ -21,6 +21,8 @@ const (
 	// softOutDelay is when all is sent again to a neighbour that came up while others' routes arrived: it may
 	// have missed some (see docs/adr/0012).
 	softOutDelay = 500 * time.Millisecond
+	// quiet is how long a neighbour that sent too many prefixes is left to fall silent, before it is removed.
+	quiet = time.Second
 	// penalty is how long a neighbour that sent too many prefixes stays out.
 	penalty = 5 * time.Minute
 
@@ -56,6 +58,7 @@ type sessions struct {
 	log     *slog.Logger
 	changed chan struct{}
 	agenda  *agenda
+	table   *table // is told which routes go with a session
 
 	mu     sync.Mutex
 	life   int // counts the speakers that they were with
@@ -63,8 +66,8 @@ type sessions struct {
 	resend bool // we transit or reflect
 }
 
-func newSessions(log *slog.Logger, changed chan struct{}, a *agenda) *sessions {
-	return &sessions{log: log, changed: changed, agenda: a, byAddr: map[netip.Addr]*session{}}
+func newSessions(log *slog.Logger, changed chan struct{}, t *table) *sessions {
+	return &sessions{log: log, changed: changed, agenda: t.agenda, table: t, byAddr: map[netip.Addr]*session{}}
 }
 
 // set makes the sessions those of these peers; what is known of those that stay is kept.
@@ -134,6 +137,7 @@ func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent) {
 		s.down(x, st)
 	case st.DisconnectReason == api.PeerState_DISCONNECT_REASON_RESTART_TIMER_EXPIRED:
 		x.stale = false
+		s.table.ended(st.NeighborAddress, nil)
 		x.reason, x.text = ReasonRestartExpired, fmt.Sprintf("the neighbour did not come back within its restart time of %v", x.restart)
 	case was > gobgp.BGP_FSM_ACTIVE && st.SessionState == gobgp.BGP_FSM_IDLE:
 		x.reason, x.text = reasonOf(st)
@@ -197,6 +201,11 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	case !x.stale && lasted > settled:
 		s.agenda.set(addr, redial, time.Now())
 	}
+	if x.stale {
+		s.table.ended(addr, x.graceful)
+	} else {
+		s.table.ended(addr, nil)
+	}
 	say := s.log.Warn
 	if x.reason == ReasonReconfigured {
 		say = s.log.Info
@@ -235,6 +244,7 @@ func (s *sessions) endOfRIB(life int, p *apiutil.Path) {
 	if x.complete() {
 		if x.stale {
 			x.stale = false
+			s.table.confirmed(x.peer.Address)
 			s.agenda.cancel(x.peer.Address, endStale)
 		}
 		signal(s.changed)

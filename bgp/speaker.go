@@ -62,8 +62,8 @@ func New(o Options) *Speaker {
 		inside:  map[netip.Addr]string{},
 	}
 	s.table = newTable(s.changed, s.agenda)
-	s.sessions = newSessions(o.Log, s.events, s.agenda)
-	s.diallers = newDiallers(o.Log, s.sessions)
+	s.sessions = newSessions(o.Log, s.events, s.table)
+	s.diallers = newDiallers(o.Log, s.sessions, s.table)
 	return s
 }
 
@@ -149,10 +149,11 @@ func (s *Speaker) begin(ctx context.Context, c Config) error {
 		s.end(ctx, &api.StopBgpRequest{})
 	}
 	level := &slog.LevelVar{}
-	srv := server.NewBgpServer(server.LoggerOption(slog.New(s.diallers.handler()), level))
+	routes, states := s.table.forget(), s.sessions.forget()
+	srv := server.NewBgpServer(server.LoggerOption(slog.New(s.diallers.handler(routes)), level))
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
 	go srv.Serve()
-	if err := s.start(ctx, watch, srv, global); err != nil {
+	if err := s.start(ctx, watch, srv, global, states); err != nil {
 		stop()
 		srv.Stop()
 		return err
@@ -163,13 +164,12 @@ func (s *Speaker) begin(ctx context.Context, c Config) error {
 	if s.began.Load() == 0 {
 		s.began.Store(time.Now().UnixNano())
 		s.agenda.set(netip.Addr{}, deferralOver, time.Now().Add(c.Deferral+time.Millisecond))
-		s.agenda.set(netip.Addr{}, boundAll, time.Now().Add(boundEvery))
 	}
 	return nil
 }
 
 // start gets gobgp to the point where neighbours may be added: nothing passes, and every event is heard.
-func (s *Speaker) start(ctx, watch context.Context, srv *server.BgpServer, global *api.Global) error {
+func (s *Speaker) start(ctx, watch context.Context, srv *server.BgpServer, global *api.Global, life int) error {
 	if err := srv.StartBgp(ctx, &api.StartBgpRequest{Global: global}); err != nil {
 		if errors.Is(err, unix.EADDRINUSE) {
 			err = fmt.Errorf("%w: stop the other BGP daemon, or set listenPort", err)
@@ -189,13 +189,12 @@ func (s *Speaker) start(ctx, watch context.Context, srv *server.BgpServer, globa
 			return fmt.Errorf("assign the %s policy: %w", name, err)
 		}
 	}
-	routes, states := s.table.forget(), s.sessions.forget()
-	// One watcher for all, so that an End-of-RIB is heard after the routes that came before it.
+	// One watcher for both, so that an End-of-RIB is heard after its session's start. The routes before it have been
+	// heard by then: see table.hear.
 	return srv.WatchEvent(watch, server.WatchEventMessageCallbacks{
-		OnBestPath:   func(p []*apiutil.Path, _ time.Time) { s.table.note(routes, p) },
-		OnPeerUpdate: func(ev *apiutil.WatchEventMessage_PeerEvent, _ time.Time) { s.sessions.event(states, ev) },
-		OnPathEor:    func(p *apiutil.Path, _ time.Time) { s.sessions.endOfRIB(states, p); signal(s.changed) },
-	}, server.WatchBestPath(false), server.WatchPeer(), server.WatchEor(false))
+		OnPeerUpdate: func(ev *apiutil.WatchEventMessage_PeerEvent, _ time.Time) { s.sessions.event(life, ev) },
+		OnPathEor:    func(p *apiutil.Path, _ time.Time) { s.sessions.endOfRIB(life, p); signal(s.changed) },
+	}, server.WatchPeer(), server.WatchEor(false))
 }
 
 // end stops gobgp and everything that listens to it.

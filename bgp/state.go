@@ -14,8 +14,8 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/server"
 )
 
-// Peers returns the state of every peer of the last Set that was valid, sorted by name. The counts of accepted
-// and advertised prefixes are up to ten seconds old where there are many.
+// Peers returns the state of every peer of the last Set that was valid, sorted by name. The counts of
+// advertised prefixes are up to ten seconds old where there are many.
 func (s *Speaker) Peers(ctx context.Context) ([]PeerState, error) {
 	srv, now, rules := s.running()
 	if srv == nil {
@@ -36,7 +36,7 @@ func (s *Speaker) Peers(ctx context.Context) ([]PeerState, error) {
 			return
 		}
 		if st := byAddr[addr]; st != nil {
-			st.count(p, counted[addr])
+			st.count(p, s.table, counted[addr])
 		}
 	})
 	if err != nil {
@@ -94,19 +94,15 @@ func stateName(s gobgp.FSMState) string {
 	return "Idle"
 }
 
-// count adds what gobgp has counted and negotiated.
-func (st *PeerState) count(p *api.Peer, c counts) {
+// count adds what was counted and negotiated.
+func (st *PeerState) count(p *api.Peer, t *table, advertised map[Family]int) {
 	if st.State != "Established" {
 		return
 	}
 	st.HoldTime = time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second
-	for _, af := range p.GetAfiSafis() {
-		fam, ok := familyFrom(apiutil.ToFamily(af.GetState().GetFamily()))
-		if !ok || !slices.Contains(st.Families, fam) {
-			continue
-		}
-		st.Received[fam] = int(af.GetState().GetReceived())
-		st.Accepted[fam], st.Advertised[fam] = c.accepted[fam], c.advertised[fam]
+	received, accepted := t.counts(st.Address)
+	for _, fam := range st.Families {
+		st.Received[fam], st.Accepted[fam], st.Advertised[fam] = received[fam], accepted[fam], advertised[fam]
 	}
 }
 
@@ -149,7 +145,7 @@ func advertised(peer string, nlri gobgp.NLRI, p *apiutil.Path) (AdvertisedRoute,
 	if !ok {
 		return AdvertisedRoute{}, false
 	}
-	r := AdvertisedRoute{Peer: peer, Prefix: n.Prefix, NextHop: nextHop(p)}
+	r := AdvertisedRoute{Peer: peer, Prefix: n.Prefix, NextHop: nextHop(p.Attrs, p.PeerAddress.Zone())}
 	for _, a := range p.Attrs {
 		switch a := a.(type) {
 		case *gobgp.PathAttributeAsPath:

@@ -1,0 +1,105 @@
+package bgp
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// settings says whom to learn from and how: the neighbours with what is accepted from each, our own paths, and the
+// bound on the paths of a route. What neighbours have said is judged anew where rules that concern them have
+// changed. If a set of paths now reads otherwise, the next drain is of the whole table.
+func (t *table) settings(c Config, rules []rule, same func(peer netip.Addr) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.max = c.MaxPaths
+	again := t.meet(c, rules, same)
+	t.setOwn(prefixes(c.Paths))
+	if len(again) > 0 {
+		for _, r := range t.routes {
+			t.judge(r, again)
+		}
+	}
+	for _, s := range t.sets {
+		if via := t.viaOf(s.members); !slices.Equal(via, s.via) {
+			s.via = via
+			t.all = true
+		}
+	}
+	if t.all {
+		signal(t.changed)
+	}
+}
+
+// meet brings the neighbours up to date, and returns those whose routes must be judged anew.
+func (t *table) meet(c Config, rules []rule, same func(netip.Addr) bool) map[*neighbour]bool {
+	again := map[*neighbour]bool{}
+	old := t.peers
+	t.peers = make(map[netip.Addr]*neighbour, len(c.Peers))
+	for _, p := range c.Peers {
+		n := old[p.Address]
+		if n == nil {
+			n = &neighbour{addr: p.Address}
+		}
+		if n.rules == nil || !same(p.Address) {
+			n.rules = rulesFor(rules, p.Address)
+			again[n] = !n.empty()
+		}
+		n.name, n.internal, n.us, n.most = p.Name, p.internal(c), c.RouterID, p.MaxPrefixes
+		t.peers[p.Address] = n
+		delete(old, p.Address)
+		if n.most > 0 && max(n.received[0], n.received[1]) > n.most {
+			t.agenda.set(n.addr, shutOut, time.Now())
+		}
+	}
+	for _, n := range old {
+		t.drop(n, n.session+1, nil)
+	}
+	for n, has := range again {
+		if !has {
+			delete(again, n)
+		}
+	}
+	return again
+}
+
+// judge asks the import policy again about a route's paths.
+func (t *table) judge(r *route, again map[*neighbour]bool) {
+	changed := false
+	for i := range r.paths {
+		c := &r.paths[i]
+		if !again[c.from] {
+			continue
+		}
+		if ok := c.from.accepts(r.prefix, c.with); ok != c.accepted {
+			c.from.count(r.prefix, 0, int(boolTo1(ok))-int(boolTo1(c.accepted)))
+			c.accepted, changed = ok, true
+		}
+	}
+	if changed {
+		t.choose(r)
+	}
+}
+
+// setOwn says which paths are our own.
+func (t *table) setOwn(own map[netip.Prefix]bool) {
+	for p := range t.own {
+		if r := t.routes[p]; !own[p] && r != nil {
+			r.paths = slices.DeleteFunc(r.paths, func(c candidate) bool { return c.from == nil })
+			t.choose(r)
+		}
+	}
+	for p := range own {
+		if t.own[p] {
+			continue
+		}
+		r := t.routes[p]
+		if r == nil {
+			r = &route{prefix: p}
+			t.routes[p] = r
+		}
+		r.paths = slices.Insert(r.paths, 0, candidate{with: t.ours, accepted: true})
+		t.choose(r)
+	}
+	t.own = own
+}

@@ -1,0 +1,74 @@
+package bgp
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// neighbour is one whom we hear. It is the table's, and under its mutex.
+type neighbour struct {
+	addr     netip.Addr
+	name     string
+	internal bool
+	us       netip.Addr // our BGP identifier
+	rules    []rule     // of the import policy, those that concern it
+	most     int        // prefixes of a family; 0 is no bound
+
+	session    uint32 // counts its sessions
+	live       bool   // a session is up, and what it says counts
+	asWithdraw bool   // the next UPDATE is malformed and takes back what it announces (RFC 7606 section 2)
+	last       *offer
+
+	received, accepted [2]int // prefixes, by family
+}
+
+// rulesFor are the rules that concern a neighbour's routes, made quick to match.
+func rulesFor(rules []rule, peer netip.Addr) []rule {
+	out := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return r.From == fromUs || !r.concerns(peer) })
+	for i := range out {
+		out[i].indexed()
+	}
+	return out
+}
+
+// accepts is the import policy: the first rule that matches decides. ORIGINATOR_ID tells of a route of our
+// own that a reflector sends back (RFC 4456 section 8).
+func (n *neighbour) accepts(p netip.Prefix, o *offer) bool {
+	if n.internal && o.originator == n.us && n.us.IsValid() {
+		return false
+	}
+	for i := range n.rules {
+		r := &n.rules[i]
+		if r.covers(p) && (r.Loops == nil || o.goesRound(r.Loops)) {
+			return r.Verdict == accept
+		}
+	}
+	return false
+}
+
+// goesRound says whether an AS stands in the path more often than it may. AS 0 is there, too, where a segment is
+// no sequence.
+func (o *offer) goesRound(loops []loop) bool {
+	for _, l := range loops {
+		n := 0
+		for _, as := range o.path {
+			if as == l.as {
+				n++
+			}
+		}
+		if n > l.most || l.as == 0 && o.unordered {
+			return true
+		}
+	}
+	return false
+}
+
+// count counts a prefix that came, went, or is accepted otherwise than before.
+func (n *neighbour) count(p netip.Prefix, received, accepted int) (tooMany bool) {
+	f := familyOf(p.Addr()) - IPv4
+	n.received[f] += received
+	n.accepted[f] += accepted
+	return received > 0 && n.most > 0 && n.received[f] == n.most+1
+}
+
+func (n *neighbour) empty() bool { return n.received == [2]int{} }

@@ -1,0 +1,71 @@
+package bgp
+
+import "slices"
+
+// candidate is what one neighbour says of a prefix.
+type candidate struct {
+	from     *neighbour // nil: the path is our own
+	with     *offer
+	session  uint32 // of the neighbour, in which it came; an earlier one's is stale
+	accepted bool   // by the import policy
+}
+
+// best keeps those of the candidates that traffic goes to, in their order; it reuses the slice. That is the
+// decision process of RFC 4271 section 9.1.2.2 as far as paths may differ for a host at the edge: what is left
+// after step d is of equal cost. Unlike the RFC's steps f and g it breaks no ties, because all are used, and
+// unlike those of FRR and BIRD the AS paths of equal ones may lead through different neighbour ASes.
+func best(cs []candidate) []candidate {
+	cs = slices.DeleteFunc(cs, func(c candidate) bool { return !c.accepted })
+	for _, step := range []func(candidate) uint32{
+		func(c candidate) uint32 { return boolTo1(c.with.worn) }, // RFC 9494 section 4.2
+		func(c candidate) uint32 { return ^c.with.localPref },    // RFC 4271 section 9.1.1
+		func(c candidate) uint32 { return boolTo1(c.from != nil) },
+		func(c candidate) uint32 { return uint32(len(c.with.path)) }, // a
+		func(c candidate) uint32 { return uint32(c.with.origin) },    // b
+	} {
+		if cs = least(cs, step); len(cs) < 2 {
+			return cs
+		}
+	}
+	cs = leastMED(cs)
+	return least(cs, func(c candidate) uint32 { return boolTo1(c.from != nil && c.from.internal) }) // d
+}
+
+// least keeps the candidates with the smallest value.
+func least(cs []candidate, value func(candidate) uint32) []candidate {
+	out := cs[:0]
+	var lowest uint32
+	for _, c := range cs {
+		v := value(c)
+		if len(out) > 0 && v > lowest {
+			continue
+		}
+		if v < lowest {
+			out = out[:0]
+		}
+		lowest, out = v, append(out, c)
+	}
+	return out
+}
+
+// leastMED is step c: a MED is worth something among paths of the same neighbour AS only.
+func leastMED(cs []candidate) []candidate {
+	if !slices.ContainsFunc(cs, func(c candidate) bool { return c.with.med != cs[0].with.med }) {
+		return cs
+	}
+	lowest := map[uint32]uint32{}
+	for _, c := range cs {
+		as := c.with.neighbourAS()
+		if med, ok := lowest[as]; !ok || c.with.med < med {
+			lowest[as] = c.with.med
+		}
+	}
+	return slices.DeleteFunc(cs, func(c candidate) bool { return c.with.med > lowest[c.with.neighbourAS()] })
+}
+
+func boolTo1(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
