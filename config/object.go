@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -85,6 +86,9 @@ func (r *report) metadata(o Object) {
 // node reduces a v1 Node to what podroute needs.
 func (r *report) node(v *corev1.Node) *Node {
 	n := &Node{Name: v.Name, Labels: v.Labels, Annotations: v.Annotations}
+	n.Lost = slices.ContainsFunc(v.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionUnknown
+	})
 	for i, a := range v.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {
 			continue

@@ -40,6 +40,9 @@ type Node struct {
 	Addresses []netip.Addr
 	// PodCIDRs are the pod subnets, at most one a family.
 	PodCIDRs []netip.Prefix
+	// Lost: its kubelet has not been heard of for a while, condition Ready is Unknown. Nobody can wait for a
+	// session with such a node.
+	Lost bool
 }
 
 // Equal tells whether two snapshots say the same.

@@ -49,6 +49,8 @@ type draft struct {
 	node config.Node
 	// known: there is a Node object of this node's name.
 	known bool
+	// lost is how many peers are nodes that nobody hears of.
+	lost int
 	// uplinks are the host's links but pods'.
 	uplinks []routes.Link
 	// direct are the ranges of the cluster: pods, nodes, services.

@@ -33,6 +33,9 @@ func (d *draft) mesh() {
 		}
 		p.ReflectorClient = self && !other
 		d.BGP.Peers = append(d.BGP.Peers, p)
+		if n.Lost {
+			d.lost++
+		}
 	}
 }
 

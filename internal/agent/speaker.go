@@ -33,7 +33,9 @@ func (d *draft) speaker() {
 	}
 	d.peers()
 	d.mesh()
-	d.MinSessions = (len(d.BGP.Peers) + 1) / 2
+	// Half of the peers is enough: with two top-of-racks, one may be down. Nodes that are dead do not count, or those
+	// that are left of a small mesh would declare themselves unfit to take over.
+	d.MinSessions = (len(d.BGP.Peers) - d.lost + 1) / 2
 	if len(d.BGP.Peers) == 0 && !d.alone() {
 		d.MinSessions = 1 // with no peer configured, a node is never ready by itself
 	}
