@@ -39,7 +39,7 @@ const maxPassword = 80
 
 // password finds a password. One that was there and is not any more stays in force.
 func (w *build) password(r *report, source *PasswordSource) (Password, bool) {
-	if source == nil {
+	if source == nil || w.trusted(source) {
 		return "", true
 	}
 	var found Password
@@ -68,6 +68,11 @@ func (w *build) password(r *report, source *PasswordSource) (Password, bool) {
 		r.problems[len(r.problems)-1].Kept = true
 	}
 	return last, err == nil
+}
+
+// trusted tells of a password that this node has no use for.
+func (w *build) trusted(source *PasswordSource) bool {
+	return source.SecretRef != nil && w.elsewhere != nil && w.elsewhere(*source.SecretRef)
 }
 
 func (w *build) secretPassword(ref SecretKeyRef) (found Password, message, mend string) {
@@ -103,7 +108,7 @@ func (w *build) filePassword(name string) (found Password, message, mend string)
 // remember puts a password where Snapshot.Password finds it.
 func (w *build) remember(source *PasswordSource, password Password) {
 	switch {
-	case source == nil:
+	case source == nil || w.trusted(source):
 		return
 	case source.SecretRef != nil:
 		if w.snapshot.Secrets == nil {

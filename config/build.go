@@ -16,6 +16,9 @@ type Input struct {
 	Problems []Problem
 	// ReadFile reads a password file. Absent: there are none.
 	ReadFile func(name string) ([]byte, error)
+	// Elsewhere tells of a Secret that it is not among Objects because no peer of this node refers to it:
+	// peers that do are taken on trust. Absent: there are none.
+	Elsewhere func(ref SecretKeyRef) bool
 }
 
 // Builder turns objects into Snapshots. It remembers which version of each object it accepted last, so
@@ -31,7 +34,7 @@ type Builder struct {
 func (b *Builder) Build(in Input) Snapshot {
 	b.builds++
 	w := &build{
-		number: b.builds, before: b.accepted, last: b.last, readFile: in.ReadFile,
+		number: b.builds, before: b.accepted, last: b.last, readFile: in.ReadFile, elsewhere: in.Elsewhere,
 		accepted: map[key]Object{}, problems: make([][]Problem, len(in.Objects)),
 		secrets: map[key]*Secret{}, snapshot: Default(),
 	}
@@ -82,7 +85,9 @@ type build struct {
 	before   map[key]Object // accepted by the run before
 	last     Snapshot       // of the run before
 	readFile func(string) ([]byte, error)
-	all      []*candidate
+	// elsewhere is Input's.
+	elsewhere func(SecretKeyRef) bool
+	all       []*candidate
 
 	accepted map[key]Object
 	snapshot Snapshot

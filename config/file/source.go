@@ -39,7 +39,7 @@ func New(dir string, log *slog.Logger) (*Source, error) {
 	}
 	s := &Source{log: log, changed: make(chan struct{}, 1), folder: f}
 	s.snapshot = f.read()
-	s.tell(nil, s.snapshot.Problems)
+	config.LogProblems(log, nil, s.snapshot.Problems)
 	return s, nil
 }
 
@@ -124,7 +124,7 @@ func (s *Source) look(watcher *fsnotify.Watcher) {
 			s.mu.Lock()
 			s.snapshot = snapshot
 			s.mu.Unlock()
-			s.tell(before.Problems, snapshot.Problems)
+			config.LogProblems(s.log, before.Problems, snapshot.Problems)
 			select {
 			case s.changed <- struct{}{}:
 			default:
@@ -155,21 +155,4 @@ func (s *Source) watch(watcher *fsnotify.Watcher) bool {
 		added = true
 	}
 	return added
-}
-
-// tell logs the problems that are new, and how many are gone.
-func (s *Source) tell(before, after []config.Problem) {
-	old := map[config.Problem]bool{}
-	for _, p := range before {
-		old[p] = true
-	}
-	for _, p := range after {
-		if !old[p] {
-			s.log.Warn("configuration problem", "problem", p.Error())
-		}
-		delete(old, p)
-	}
-	if len(old) > 0 {
-		s.log.Info("configuration problems mended", "mended", len(old), "left", len(after))
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"github.com/podroute/podroute/config"
 )
@@ -24,6 +25,7 @@ type client struct {
 	log *slog.Logger
 	// node is this node's name, namespace where the agent's own objects (Lease, Events) are.
 	node, namespace string
+	host            string // the API's
 
 	nodes      resource[corev1.Node, *corev1.Node]
 	pods       func(namespace string) resource[corev1.Pod, *corev1.Pod]
@@ -40,6 +42,10 @@ type client struct {
 	routings       resource[config.NodeRouting, *config.NodeRouting]
 }
 
+// LogTo makes client-go log to the given logger. It is for the program's start: client-go has one logger
+// for the process.
+func LogTo(log *slog.Logger) { klog.SetSlogLogger(log.With("library", "client-go")) }
+
 // newClient opens nothing yet: the API may be away.
 func newClient(o Options) (*client, error) {
 	rc, err := restConfig(o.Kubeconfig)
@@ -50,7 +56,7 @@ func newClient(o Options) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the Kubernetes API: %w", err)
 	}
-	c := &client{log: o.Log, node: o.NodeName, namespace: o.Namespace}
+	c := &client{log: o.Log, node: o.NodeName, namespace: o.Namespace, host: rc.Host}
 	return c, c.open(rc, hc)
 }
 
@@ -83,7 +89,7 @@ func (c *client) open(rc *rest.Config, hc *http.Client) error {
 	group := func(path string, gv schema.GroupVersion, accept, content string) (rest.Interface, error) {
 		rc := rest.CopyConfig(rc)
 		rc.APIPath, rc.GroupVersion = path, &gv
-		rc.NegotiatedSerializer = codecs.WithoutConversion()
+		rc.NegotiatedSerializer = tolerant{codecs.WithoutConversion()}
 		rc.AcceptContentTypes, rc.ContentType = accept, content
 		return rest.RESTClientForConfigAndClient(rc, hc)
 	}

@@ -107,23 +107,33 @@ func (r resource[T, P]) delete(ctx context.Context, name string, o metav1.Delete
 	return r.wrap("delete", name, err)
 }
 
-// list reads all objects that the options select, as JSON. For a few: what is followed is read by a watch.
-func (r resource[T, P]) list(ctx context.Context, o metav1.ListOptions) ([]T, error) {
+func (r resource[T, P]) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	o.Watch = true
+	w, err := r.request(r.rest.Get(), "").VersionedParams(&o, r.params).Watch(ctx)
+	return w, r.wrap("watch", "", err)
+}
+
+// page reads a part of a collection, as JSON.
+func (r resource[T, P]) page(ctx context.Context, o metav1.ListOptions) (page, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	text, err := r.request(r.rest.Get(), "").VersionedParams(&o, r.params).
 		SetHeader("Accept", runtime.ContentTypeJSON).Do(ctx).Raw()
 	var into struct {
-		Items []T `json:"items"`
+		Meta  metav1.ListMeta   `json:"metadata"`
+		Items []json.RawMessage `json:"items"`
 	}
 	if err == nil {
 		err = json.Unmarshal(text, &into)
 	}
-	return into.Items, r.wrap("list", "", err)
-}
-
-func (r resource[T, P]) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	o.Watch = true
-	w, err := r.request(r.rest.Get(), "").VersionedParams(&o, r.params).Watch(ctx)
-	return w, r.wrap("watch", "", err)
+	p := page{meta: into.Meta}
+	for _, text := range into.Items {
+		item := P(new(T))
+		if json.Unmarshal(text, item) == nil {
+			p.items = append(p.items, item)
+		} else if u := asUnreadable(text); u != nil {
+			p.items = append(p.items, u)
+		}
+	}
+	return p, r.wrap("list", "", err)
 }

@@ -2,8 +2,13 @@ package kube
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,6 +23,9 @@ type Options struct {
 	Kubeconfig string
 	// Namespace of the agent's Lease and Events; empty: kube-system.
 	Namespace string
+	// RunDir is the agent's, where the last Snapshot is kept for an agent that starts while the API is away; empty:
+	// none is.
+	RunDir string
 }
 
 // worker runs until ctx ends, and then returns nil or ctx's error.
@@ -26,15 +34,28 @@ type worker func(ctx context.Context) error
 // Source is the Kubernetes API as one node's agent sees it.
 type Source struct {
 	*client
-	changed chan struct{}
 	// workers run beside the watches, leaderWorkers only while this agent leads; see workers.go.
 	workers, leaderWorkers []worker
+	leading                atomic.Bool
+	pages                  atomic.Bool // see follower
+	desk                   desk
+	keeper                 keeper
+	herald                 *herald
+
+	touched chan struct{} // a shelf has changed
+	changed chan struct{}
+	told    chan struct{} // verdict has changed
 
 	mu       sync.Mutex
-	snapshot config.Snapshot
+	snapshot *config.Snapshot // nil before the first
+	judged   map[string]map[string]entry
 }
 
-// New waits until everything that a Snapshot needs was read once.
+// startPatience is how long a start waits for the API where an earlier agent has kept a Snapshot.
+const startPatience = 5 * time.Second
+
+// New waits until everything that a Snapshot needs was read once. Where the API does not answer and an
+// earlier agent of this boot has kept its last Snapshot, that is in force until the API does.
 func New(ctx context.Context, o Options) (*Source, error) {
 	if o.Namespace == "" {
 		o.Namespace = config.DefaultSecretNamespace
@@ -43,16 +64,75 @@ func New(ctx context.Context, o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Source{client: c, changed: make(chan struct{}, 1)}
+	s := &Source{
+		client: c, keeper: keeper{dir: o.RunDir, log: o.Log},
+		touched: make(chan struct{}, 1), changed: make(chan struct{}, 1), told: make(chan struct{}, 1),
+	}
+	s.desk.followers = map[string]*following{}
+	s.herald = newHerald(c)
 	s.addWorkers()
-	return s, ctx.Err()
+	s.desk.kept = s.keeper.load()
+	s.log.Info("reading the configuration from the Kubernetes API", "api", c.host, "node", c.node)
+	once := func() bool { return true }
+	if len(s.desk.kept) > 0 {
+		last := s.desk.builder.Build(config.Input{Objects: s.desk.kept}) // what is in force
+		s.desk.last = last
+		soon, cancel := context.WithTimeout(ctx, startPatience)
+		s.keep(soon, once)
+		cancel()
+		if !s.published() && ctx.Err() == nil {
+			s.log.Warn("the Kubernetes API does not answer; starting with what was in force last", "file", s.keeper.path())
+			s.publish(last, nil)
+		}
+	}
+	if !s.published() {
+		s.keep(ctx, once)
+	}
+	if !s.published() {
+		return nil, fmt.Errorf("wait for the Kubernetes API at %s: %w", c.host, ctx.Err())
+	}
+	return s, nil
 }
 
 // Snapshot returns the configuration in force.
 func (s *Source) Snapshot() config.Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.snapshot
+	if s.snapshot == nil {
+		return config.Snapshot{}
+	}
+	return *s.snapshot
+}
+
+func (s *Source) published() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.snapshot != nil
+}
+
+// publish puts a Snapshot in force.
+func (s *Source) publish(snapshot config.Snapshot, judged map[string]map[string]entry) {
+	before := s.Snapshot()
+	s.desk.last = snapshot
+	s.mu.Lock()
+	first := s.snapshot == nil
+	s.snapshot, s.judged = &snapshot, judged
+	s.mu.Unlock()
+	signal(s.told)
+	if !first && snapshot.Equal(before) {
+		return
+	}
+	config.LogProblems(s.log, before.Problems, snapshot.Problems)
+	s.keeper.save(snapshot)
+	signal(s.changed)
+}
+
+// signal is an empty, coalescing one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // Changed signals that Snapshot returns another value than before.
@@ -61,7 +141,11 @@ func (s *Source) Changed() <-chan struct{} { return s.changed }
 // Run follows the API until ctx ends, and then returns nil.
 func (s *Source) Run(ctx context.Context) error {
 	g, work := errgroup.WithContext(ctx)
-	for _, run := range s.workers {
+	g.Go(func() error {
+		s.keep(work, func() bool { return false })
+		return nil
+	})
+	for _, run := range append(slices.Clone(s.workers), s.lead) {
 		g.Go(func() error { return run(work) })
 	}
 	err := g.Wait()
@@ -69,4 +153,45 @@ func (s *Source) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// slots are those that have a follower, in order.
+func (s *Source) slots() []string { return slices.Sorted(maps.Keys(s.desk.followers)) }
+
+// on are the objects of a slot.
+func (s *Source) on(slot string) []config.Object {
+	if f := s.desk.followers[slot]; f != nil {
+		return f.shelf.objects()
+	}
+	return nil
+}
+
+// known tells whether a slot holds what the API, or an earlier agent, said.
+func (s *Source) known(slot string) bool {
+	f := s.desk.followers[slot]
+	if f == nil {
+		return false
+	}
+	_, _, synced := f.shelf.condition()
+	return synced || len(s.desk.kept) > 0
+}
+
+// scope reads what decides on the wants.
+func (s *Source) scope() scope {
+	c := scope{node: s.node, leading: s.leading.Load(), known: s.known("RouterConfig"), router: s.desk.last.Router.Spec}
+	for _, o := range slices.Concat(s.on("RouterConfig"), s.on("BGPPeer"), s.on("AddressPool"), s.on("Node")) {
+		switch v := o.Value.(type) {
+		case *config.RouterConfig:
+			c.router = v.Spec
+		case *config.BGPPeer:
+			c.peers = append(c.peers, *v)
+		case *config.AddressPool:
+			c.pools = append(c.pools, *v)
+		case *config.Node:
+			if v.Name == s.node {
+				c.own = v
+			}
+		}
+	}
+	return c
 }

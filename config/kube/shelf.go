@@ -1,0 +1,101 @@
+package kube
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podroute/podroute/config"
+)
+
+// entry is what is kept of an object of the API.
+type entry struct {
+	object config.Object
+	// What the writer of conditions needs; a change of it alone is no change of the configuration.
+	uid        types.UID
+	generation int64
+	conditions []metav1.Condition
+}
+
+// shelf holds the objects that one watch is about. Its follower writes it, the source reads it.
+type shelf struct {
+	touch func() // tells the source that there is something new
+
+	mu      sync.Mutex
+	entries map[string]entry // by name
+	synced  bool             // entries are all that there were when the watch began, and what came since
+	err     error            // of the last try, nil while the watch stands
+	since   time.Time        // of err: when the watch was lost
+}
+
+// put keeps an object.
+func (s *shelf) put(name string, e entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, there := s.entries[name]
+	s.entries[name] = e
+	if !there || !reflect.DeepEqual(old.object, e.object) {
+		s.touch()
+	}
+}
+
+func (s *shelf) drop(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, there := s.entries[name]; there {
+		delete(s.entries, name)
+		s.touch()
+	}
+}
+
+// replace takes the whole of what there is.
+func (s *shelf) replace(entries map[string]entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := s.synced && maps.EqualFunc(s.entries, entries, func(a, b entry) bool { return reflect.DeepEqual(a.object, b.object) })
+	s.entries, s.synced = entries, true
+	if !same {
+		s.touch()
+	}
+}
+
+// state notes how the watch stands: nil, or why it does not.
+func (s *shelf) state(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if (s.err == nil) != (err == nil) {
+		s.since = time.Now()
+		s.touch()
+	}
+	s.err = err
+}
+
+// condition returns state's error and since when it has been so.
+func (s *shelf) condition() (err error, since time.Time, synced bool) { //nolint:revive // the error is what is asked for
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err, s.since, s.synced
+}
+
+// objects are those on the shelf, by name.
+func (s *shelf) objects() []config.Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]config.Object, 0, len(s.entries))
+	for _, name := range slices.Sorted(maps.Keys(s.entries)) {
+		all = append(all, s.entries[name].object)
+	}
+	return all
+}
+
+// copy is a copy of the entries.
+func (s *shelf) copy() map[string]entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.entries)
+}

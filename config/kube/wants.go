@@ -1,0 +1,102 @@
+package kube
+
+import (
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/podroute/podroute/config"
+)
+
+// want is a watch that a Snapshot needs.
+type want struct {
+	// slot names the shelf. A want that changes but for its slot keeps what is on the shelf until the new watch has
+	// read everything.
+	slot string
+	kind string
+	// namespace of Secrets; field and label select among the objects.
+	namespace, field, label string
+}
+
+func (w want) options() metav1.ListOptions {
+	return metav1.ListOptions{FieldSelector: w.field, LabelSelector: w.label}
+}
+
+// baseWants are needed always, and say what else is.
+func baseWants() []want {
+	var all []want
+	for _, kind := range []string{"RouterConfig", "BGPPeer", "AddressPool", "Advertisement"} {
+		all = append(all, want{slot: kind, kind: kind})
+	}
+	return all
+}
+
+// scope is what decides on the wants besides the base.
+type scope struct {
+	node    string
+	leading bool
+	known   bool                    // whether there is a RouterConfig, and which
+	router  config.RouterConfigSpec // in force
+	peers   []config.BGPPeer        // valid by themselves
+	pools   []config.AddressPool    // valid by themselves
+	own     *config.Node            // nil while it is not known
+}
+
+// wants are the watches that a node needs: as few as do. With mesh None their cost does not grow with
+// the cluster.
+func (s scope) wants() []want {
+	all := baseWants()
+	if !s.known {
+		return all
+	}
+	alone := s.router.Mesh == config.MeshNone
+	if alone {
+		all = append(all, want{slot: "Node", kind: "Node", field: named(s.node)})
+	} else {
+		all = append(all, want{slot: "Node", kind: "Node"})
+	}
+	switch {
+	case s.router.PodSubnets != config.SubnetsFromPool:
+	case alone:
+		// Claims carry their node's label; blocks that people write, and the ranges of racks, carry none.
+		all = append(all,
+			want{slot: "AddressBlock", kind: "AddressBlock", label: labels.Set{config.LabelNode: s.node}.String()},
+			want{slot: "AddressBlock without a node's label", kind: "AddressBlock", label: "!" + config.LabelNode})
+	default:
+		all = append(all, want{slot: "AddressBlock", kind: "AddressBlock"})
+	}
+	if slices.ContainsFunc(s.pools, func(p config.AddressPool) bool { return p.Spec.NamespaceSelector != nil }) {
+		all = append(all, want{slot: "Namespace", kind: "Namespace"})
+	}
+	for _, p := range s.peers {
+		if p.Spec.Password == nil || p.Spec.Password.SecretRef == nil {
+			continue
+		}
+		mine := s.own != nil && config.Selects(p.Spec.NodeSelector, s.own.Labels)
+		if w := secretWant(*p.Spec.Password.SecretRef); (mine || s.leading) && !slices.Contains(all, w) {
+			all = append(all, w)
+		}
+	}
+	return all
+}
+
+// secretWant is a watch of one Secret: who may read it by its name need not be allowed to read others.
+func secretWant(ref config.SecretKeyRef) want {
+	return want{
+		slot: "Secret " + ref.Namespace + "/" + ref.Name, kind: "Secret", namespace: ref.Namespace,
+		field: named(ref.Name),
+	}
+}
+
+// named is the field selector of one object.
+func named(name string) string {
+	return fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+}
+
+// refused tells whether a watch will not come to stand by itself, and the rest is to go on without.
+func refused(w want, err error) bool {
+	return w.kind == "Secret" && (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err))
+}
