@@ -114,7 +114,7 @@ func leadsTo(conn *rtnl.Conn, index int, ns *netNS) (bool, error) {
 
 // attach gives the attachment its addresses and wires it, or leaves everything as it was.
 func (s *Server) attach(ctx context.Context, q *request, w wiring) (entry, error) {
-	addrs, err := s.alloc.Allocate(w.link.Name, q.want...)
+	addrs, err := s.alloc.Allocate(AddressRequest{Key: w.link.Name, Namespace: q.podNamespace, Pod: q.podName, Want: q.want})
 	if err != nil {
 		return entry{}, fail(types.ErrTryAgainLater, "%w", err)
 	}

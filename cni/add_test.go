@@ -290,6 +290,36 @@ func TestRequestedAddress(t *testing.T) {
 	if got := addrs(n.add(c)); got[1] != "fd00:244:1::beef" {
 		t.Errorf("ADD that asks for fd00:244:1::beef: %v", got)
 	}
+	annotated := func(s string) map[string]any {
+		return map[string]any{"io.kubernetes.cri.pod-annotations": map[string]string{"podroute.io/addresses": s, "other": "x"}}
+	}
+	d, e := n.newPod("d"), n.newPod("e")
+	d.rt.CapabilityArgs = annotated("10.244.1.88, fd00:244:1::88")
+	if got := addrs(n.add(d)); got[0] != "10.244.1.88" || got[1] != "fd00:244:1::88" {
+		t.Errorf("ADD of a pod annotated with two addresses: %v", got)
+	}
+	e.rt.CapabilityArgs = annotated("the first")
+	if _, err := n.tryAdd(e); err == nil || !strings.Contains(err.Error(), "annotation podroute.io/addresses") {
+		t.Errorf("ADD of a pod annotated with no address: %v", err)
+	}
+	n.del(e)
+}
+
+// The pod's namespace and name reach the allocator, and its refusal the runtime, as one to try again.
+func TestAllocatorRefuses(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, dualStack...)
+	p := n.newPod("a")
+	for i, kv := range p.rt.Args {
+		if kv[0] == "K8S_POD_NAMESPACE" {
+			p.rt.Args[i][1] = "nowhere"
+		}
+	}
+	_, err := n.tryAdd(p)
+	var e *types.Error
+	if !errors.As(err, &e) || e.Code != types.ErrTryAgainLater || !strings.Contains(err.Error(), "no pool is for pod pod-a of namespace nowhere") {
+		t.Errorf("ADD that the allocator refuses: %v, want code 11 and its reason", err)
+	}
 }
 
 func TestExhaustedSubnet(t *testing.T) {

@@ -42,7 +42,7 @@ type conflistPlugin struct {
 
 // render writes the file's text.
 func (c Conflist) render() ([]byte, error) {
-	first := conflistPlugin{Type: pluginType, Socket: c.Socket, Capabilities: map[string]bool{"ips": true}}
+	first := conflistPlugin{Type: pluginType, Socket: c.Socket, Capabilities: map[string]bool{"ips": true, podAnnotations: true}}
 	if c.Socket == client.DefaultSocket {
 		first.Socket = ""
 	}

@@ -45,6 +45,16 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// addresses are an allocator's, as a server wants them; a pod of the namespace "nowhere" gets none.
+type addresses struct{ *ipam.Allocator }
+
+func (a addresses) Allocate(r cni.AddressRequest) ([]netip.Addr, error) {
+	if r.Namespace == "nowhere" {
+		return nil, fmt.Errorf("no pool is for pod %s of namespace %s", r.Pod, r.Namespace)
+	}
+	return a.Allocator.Allocate(ipam.Request{Key: r.Key, Want: r.Want})
+}
+
 // node is a node's namespace with a server in it.
 type node struct {
 	*nstest.NS
@@ -96,7 +106,7 @@ func (n *node) setList(version string) {
 	n.t.Helper()
 	var err error
 	n.list, err = libcni.NetworkConfFromBytes(fmt.Appendf(nil,
-		`{"cniVersion":%q,"name":"podroute","plugins":[{"type":"podroute-cni","socket":%q,"capabilities":{"ips":true},"dns":{"nameservers":["10.96.0.10"]}}]}`,
+		`{"cniVersion":%q,"name":"podroute","plugins":[{"type":"podroute-cni","socket":%q,"capabilities":{"ips":true,"io.kubernetes.cri.pod-annotations":true},"dns":{"nameservers":["10.96.0.10"]}}]}`,
 		version, n.socket))
 	if err != nil {
 		n.t.Fatal(err)
@@ -122,10 +132,14 @@ func (n *node) tryStart(blocks ...netip.Prefix) error {
 // restore makes a server, and has it read the kernel.
 func (n *node) restore(blocks ...netip.Prefix) error {
 	n.ipam = ipam.New(ipam.Options{})
-	n.ipam.Set(blocks)
+	var subnets []ipam.Block
+	for _, p := range blocks {
+		subnets = append(subnets, ipam.Block{Prefix: p})
+	}
+	n.ipam.Set(subnets)
 	log := slog.New(slog.NewTextHandler(&testWriter{t: n.t, log: &n.log}, nil))
 	if err := n.Do(func() (err error) {
-		n.server, err = cni.New(cni.Options{Log: log, Socket: n.socket, Allocator: n.ipam, Quarantine: 200 * time.Millisecond})
+		n.server, err = cni.New(cni.Options{Log: log, Socket: n.socket, Allocator: addresses{n.ipam}, Quarantine: 200 * time.Millisecond})
 		return err
 	}); err != nil {
 		return err

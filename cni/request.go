@@ -15,6 +15,13 @@ import (
 // Versions of the CNI specification that are spoken, oldest first.
 func Versions() []string { return []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} }
 
+// AddressAnnotation on a pod asks for addresses; the runtime passes a pod's annotations with the capability
+// podAnnotations (containerd since 1.4, CRI-O likewise).
+const (
+	AddressAnnotation = "podroute.io/addresses"
+	podAnnotations    = "io.kubernetes.cri.pod-annotations"
+)
+
 // verb is a CNI command.
 type verb struct {
 	name       string
@@ -31,7 +38,8 @@ type netConf struct {
 	PrevResult    json.RawMessage       `json:"prevResult"`
 	Valid         *[]types.GCAttachment `json:"cni.dev/valid-attachments"`
 	RuntimeConfig struct {
-		IPs []string `json:"ips"` // capability "ips"
+		IPs         []string          `json:"ips"`                               // capability "ips"
+		Annotations map[string]string `json:"io.kubernetes.cri.pod-annotations"` // capability podAnnotations, the pod's
 	} `json:"runtimeConfig"`
 	Args struct {
 		CNI struct {
@@ -79,6 +87,9 @@ func judge(v verb, r *cnipb.Request) (*request, *types.Error) {
 	if err := q.readArgs(r.GetArgs()); err != nil {
 		return nil, err
 	}
+	if v.name != "ADD" {
+		return q, nil // a pod that asks for nonsense must be deletable
+	}
 	return q, q.readAddresses()
 }
 
@@ -118,11 +129,17 @@ func (q *request) readArgs(args string) *types.Error {
 // readAddresses collects the addresses asked for; a prefix length, which the conventions allow, is
 // dropped: pods have single addresses.
 func (q *request) readAddresses() *types.Error {
-	for _, s := range slices.Concat(q.conf.RuntimeConfig.IPs, q.conf.Args.CNI.IPs) {
-		bare, _, _ := strings.Cut(s, "/")
+	lists := slices.Concat(q.conf.RuntimeConfig.IPs, q.conf.Args.CNI.IPs)
+	annotated := q.conf.RuntimeConfig.Annotations[AddressAnnotation]
+	if strings.TrimSpace(annotated) != "" {
+		lists = append(lists, strings.Split(annotated, ",")...)
+	}
+	for _, s := range lists {
+		bare, _, _ := strings.Cut(strings.TrimSpace(s), "/")
 		a, err := netip.ParseAddr(bare)
 		if err != nil || a.Zone() != "" {
-			return fail(types.ErrInvalidNetworkConfig, "the requested address %q is not an IP address", s)
+			return fail(types.ErrInvalidNetworkConfig,
+				"the requested address %q is not an IP address; annotation %s holds at most one a family, with commas between", s, AddressAnnotation)
 		}
 		if !slices.Contains(q.want, a.Unmap()) {
 			q.want = append(q.want, a.Unmap())

@@ -24,9 +24,16 @@ const DefaultQuarantine = 30 * time.Second
 // shutdownGrace is how long calls in flight may take when the server ends.
 const shutdownGrace = 5 * time.Second
 
-// Allocator hands out pod addresses; package ipam's does. The key is the host link's name.
+// AddressRequest asks for a pod's addresses.
+type AddressRequest struct {
+	Key            string       // the host link's name
+	Namespace, Pod string       // empty where the runtime does not say
+	Want           []netip.Addr // those that the pod asks for by name
+}
+
+// Allocator hands out pod addresses. It never waits for anything. The key is the host link's name.
 type Allocator interface {
-	Allocate(key string, want ...netip.Addr) ([]netip.Addr, error)
+	Allocate(r AddressRequest) ([]netip.Addr, error)
 	Release(key string)
 	Restore(used map[string][]netip.Addr) error
 }

@@ -39,6 +39,8 @@ type BlockUsage struct {
 	Used        uint64
 	CoolingDown uint64
 	Size        uint64 // all addresses for pods; math.MaxUint64 stands for that many or more
+	Free        uint64 // those that a pod can have without asking for one by name, cooling ones included
+	Pool        string // that the block is of
 }
 
 // New returns an allocator without blocks.
@@ -62,8 +64,8 @@ func New(o Options) *Allocator {
 
 // Set states the node's blocks, all of them, in the order in which they are to be filled. Blocks that
 // stay keep their cursor; a block that overlaps an earlier one is left out; addresses held outside the
-// blocks stay held until they are released.
-func (a *Allocator) Set(blocks []netip.Prefix) {
+// blocks, or in what is excluded now, stay held until they are released.
+func (a *Allocator) Set(blocks []Block) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	old := map[netip.Prefix]*block{}
@@ -71,11 +73,12 @@ func (a *Allocator) Set(blocks []netip.Prefix) {
 		old[b.prefix] = b
 	}
 	a.blocks = nil
-	for _, p := range blocks {
-		b := old[p.Masked()]
+	for _, s := range blocks {
+		b := old[s.Prefix.Masked()]
 		if b == nil {
-			b = newBlock(p, a.rng)
+			b = newBlock(s.Prefix, a.rng)
 		}
+		b.set(s)
 		if !slices.ContainsFunc(a.blocks, func(earlier *block) bool { return earlier.prefix.Overlaps(b.prefix) }) {
 			a.blocks = append(a.blocks, b)
 		}
@@ -108,14 +111,25 @@ func (a *Allocator) Restore(used map[string][]netip.Addr) error {
 	return errors.Join(errs...)
 }
 
-// Allocate returns the key's addresses: the ones it holds already, or one of each family that the
-// blocks have, IPv4 first. Addresses named in want are given instead of any others of their family,
-// even while cooling down. It fails whole with ErrNoBlocks, an *ExhaustedError or a *RequestError.
-func (a *Allocator) Allocate(key string, want ...netip.Addr) ([]netip.Addr, error) {
+// Request asks for a pod's addresses.
+type Request struct {
+	Key string
+	// Pools whose blocks may serve, "" for blocks of none; nil: all.
+	Pools []string
+	// Families that the pod must have even where the blocks do not have them (yet): "IPv4", "IPv6".
+	Families []string
+	// Want are addresses asked for by name, at most one a family.
+	Want []netip.Addr
+}
+
+// Allocate returns the key's addresses: the ones it holds already, or one of each family that is asked
+// for or that the blocks have, IPv4 first. Addresses named in Want are given instead of any others of their
+// family, even while cooling down. It fails whole with ErrNoBlocks, an *ExhaustedError or a *RequestError.
+func (a *Allocator) Allocate(r Request) ([]netip.Addr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if got := a.held[key]; len(got) > 0 {
-		for _, w := range want {
+	if got := a.held[r.Key]; len(got) > 0 {
+		for _, w := range r.Want {
 			if !slices.Contains(got, w) {
 				return nil, &RequestError{w, "differs from what the attachment holds already"}
 			}
@@ -123,7 +137,7 @@ func (a *Allocator) Allocate(key string, want ...netip.Addr) ([]netip.Addr, erro
 		return slices.Clone(got), nil
 	}
 	a.expire()
-	chosen, err := a.choose(want)
+	chosen, err := a.choose(r)
 	if err != nil {
 		return nil, err
 	}
@@ -133,11 +147,11 @@ func (a *Allocator) Allocate(key string, want ...netip.Addr) ([]netip.Addr, erro
 			b.cooling--
 		}
 		a.count[addr] = 1
-		b.used++
+		b.take(addr, 1)
 		b.mark(addr, true)
 		b.pass(addr)
 	}
-	a.held[key] = chosen
+	a.held[r.Key] = chosen
 	return slices.Clone(chosen), nil
 }
 
@@ -157,7 +171,7 @@ func (a *Allocator) Release(key string) {
 		if b == nil {
 			continue // its block is gone: nobody will be given it
 		}
-		b.used--
+		b.take(addr, -1)
 		if a.coolDown > 0 {
 			a.rest.add(addr, a.now().Add(a.coolDown))
 			b.cooling++
@@ -174,11 +188,26 @@ func (a *Allocator) Usage() []BlockUsage {
 	return a.usage(func(*block) bool { return true })
 }
 
+// Retire takes a block out of service if none of its addresses is in use or cooling down: it gives none any
+// more, until Set has left it out and named it anew. False: it is in use, or not there.
+func (a *Allocator) Retire(p netip.Prefix) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.expire()
+	for _, b := range a.blocks {
+		if b.prefix == p && b.used == 0 && b.cooling == 0 {
+			b.retired = true
+			return true
+		}
+	}
+	return false
+}
+
 func (a *Allocator) usage(of func(*block) bool) []BlockUsage {
 	var u []BlockUsage
 	for _, b := range a.blocks {
 		if of(b) {
-			u = append(u, BlockUsage{Prefix: b.prefix, Used: b.used, CoolingDown: b.cooling, Size: b.size()})
+			u = append(u, BlockUsage{Prefix: b.prefix, Used: b.used, CoolingDown: b.cooling, Size: b.size(), Free: b.free(), Pool: b.pool})
 		}
 	}
 	return u
@@ -187,12 +216,12 @@ func (a *Allocator) usage(of func(*block) bool) []BlockUsage {
 // recount counts every block's addresses anew, and forgets the resting ones that are in no block.
 func (a *Allocator) recount() {
 	for _, b := range a.blocks {
-		b.used, b.cooling = 0, 0
+		b.used, b.open, b.cooling = 0, 0, 0
 		clear(b.busy)
 	}
 	for addr := range a.count {
 		if b := a.blockOf(addr); b != nil {
-			b.used++
+			b.take(addr, 1)
 			b.mark(addr, true)
 		}
 	}

@@ -2,9 +2,11 @@ package ipam_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,10 +22,10 @@ type clock struct{ now time.Time }
 
 func (c *clock) Now() time.Time { return c.now }
 
-func newAllocator(coolDown time.Duration, blocks ...string) (*ipam.Allocator, *clock) {
+func newAllocator(coolDown time.Duration, of ...string) (*ipam.Allocator, *clock) {
 	c := &clock{time.Unix(1_700_000_000, 0)}
 	a := ipam.New(ipam.Options{CoolDown: coolDown, Now: c.Now, Rand: rand.New(rand.NewPCG(1, 2))})
-	a.Set(prefixes(blocks...))
+	a.Set(blocks(of...))
 	return a, c
 }
 
@@ -33,6 +35,15 @@ func prefixes(s ...string) []netip.Prefix {
 		p[i] = netip.MustParsePrefix(s[i])
 	}
 	return p
+}
+
+// blocks are those of no pool.
+func blocks(s ...string) []ipam.Block {
+	var b []ipam.Block
+	for _, p := range prefixes(s...) {
+		b = append(b, ipam.Block{Prefix: p})
+	}
+	return b
 }
 
 func addresses(s ...string) []netip.Addr {
@@ -45,7 +56,7 @@ func addresses(s ...string) []netip.Addr {
 
 func allocate(t *testing.T, a *ipam.Allocator, key string, want ...netip.Addr) []netip.Addr {
 	t.Helper()
-	got, err := a.Allocate(key, want...)
+	got, err := a.Allocate(ipam.Request{Key: key, Want: want})
 	if err != nil {
 		t.Fatalf("Allocate(%s): %v", key, err)
 	}
@@ -84,7 +95,7 @@ func TestWhichAddressesAreForPods(t *testing.T) {
 				t.Errorf("addresses (-want +got):\n%s", d)
 			}
 			var full *ipam.ExhaustedError
-			if _, err := a.Allocate("one more"); !errors.As(err, &full) {
+			if _, err := a.Allocate(ipam.Request{Key: "one more"}); !errors.As(err, &full) {
 				t.Errorf("one more: %v, want an ExhaustedError", err)
 			}
 			if u := a.Usage()[0]; u.Used != u.Size || u.Size != uint64(len(tt.want)) {
@@ -106,7 +117,7 @@ func TestBothFamiliesOrNeither(t *testing.T) {
 			t.Errorf("Allocate(%s) again = %v, want %v", key, again, got)
 		}
 	}
-	_, err := a.Allocate("c")
+	_, err := a.Allocate(ipam.Request{Key: "c"})
 	var full *ipam.ExhaustedError
 	if !errors.As(err, &full) || full.Family != "IPv6" || !strings.Contains(err.Error(), "fd00::/127 (2 of 2 in use)") {
 		t.Errorf("exhausted: %v, want it to name IPv6 and fd00::/127", err)
@@ -119,7 +130,7 @@ func TestBothFamiliesOrNeither(t *testing.T) {
 func TestNoBlocks(t *testing.T) {
 	t.Parallel()
 	a, _ := newAllocator(0)
-	if _, err := a.Allocate("a"); !errors.Is(err, ipam.ErrNoBlocks) {
+	if _, err := a.Allocate(ipam.Request{Key: "a"}); !errors.Is(err, ipam.ErrNoBlocks) {
 		t.Errorf("Allocate without blocks: %v, want ErrNoBlocks", err)
 	}
 }
@@ -162,19 +173,19 @@ func TestBlocksFillInOrder(t *testing.T) {
 	}
 	want := []ipam.BlockUsage{
 		{Prefix: netip.MustParsePrefix("10.0.1.0/30"), Used: 2, Size: 2},
-		{Prefix: netip.MustParsePrefix("10.0.0.0/30"), Used: 1, Size: 2},
+		{Prefix: netip.MustParsePrefix("10.0.0.0/30"), Used: 1, Size: 2, Free: 1},
 	}
 	if d := cmp.Diff(want, a.Usage(), comparable); d != "" {
 		t.Errorf("usage (-want +got):\n%s", d)
 	}
 	// What is in use outlives its block, and is not given out by a block that comes back.
 	held := allocate(t, a, "a")
-	a.Set(prefixes("10.0.0.0/30"))
+	a.Set(blocks("10.0.0.0/30"))
 	if got := allocate(t, a, "a"); !cmp.Equal(got, held, comparable) {
 		t.Errorf("a holds %v after its block went, want %v", got, held)
 	}
-	a.Set(prefixes("10.0.1.0/30"))
-	if _, err := a.Allocate("d"); err == nil {
+	a.Set(blocks("10.0.1.0/30"))
+	if _, err := a.Allocate(ipam.Request{Key: "d"}); err == nil {
 		t.Error("an address was given out twice when its block came back")
 	}
 	a.Release("a")
@@ -200,13 +211,13 @@ func TestRequestedAddress(t *testing.T) {
 		{"b", "fd00::", "not one for pods"},
 		{"a", "10.0.0.78", "holds already"},
 	} {
-		_, err := a.Allocate(tt.key, netip.MustParseAddr(tt.addr))
+		_, err := a.Allocate(ipam.Request{Key: tt.key, Want: addresses(tt.addr)})
 		var bad *ipam.RequestError
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), tt.reason) {
 			t.Errorf("Allocate(%s, %s): %v, want a RequestError that says %q", tt.key, tt.addr, err, tt.reason)
 		}
 	}
-	if _, err := a.Allocate("b", addresses("10.0.0.5", "10.0.0.6")...); err == nil {
+	if _, err := a.Allocate(ipam.Request{Key: "b", Want: addresses("10.0.0.5", "10.0.0.6")}); err == nil {
 		t.Error("two addresses of one family were granted")
 	}
 	a.Release("a")
@@ -224,7 +235,7 @@ func TestRestoreReportsDuplicates(t *testing.T) {
 		t.Fatalf("Restore: %v, want 10.0.0.1 reported for x and y", err)
 	}
 	a.Release("x")
-	if _, err := a.Allocate("new"); err == nil {
+	if _, err := a.Allocate(ipam.Request{Key: "new"}); err == nil {
 		t.Error("an address that a second key holds was given out")
 	}
 	a.Release("y")
@@ -241,7 +252,7 @@ func TestCursorStartsAnywhere(t *testing.T) {
 		seen := map[netip.Addr]bool{}
 		for range 20 {
 			a := ipam.New(ipam.Options{})
-			a.Set(prefixes(block))
+			a.Set(blocks(block))
 			seen[allocate(t, a, "a")[0]] = true
 		}
 		if len(seen) < 5 {
@@ -262,17 +273,115 @@ func TestSizeOfHugeBlocks(t *testing.T) {
 
 func BenchmarkAllocateFullSlash16(b *testing.B) {
 	a := ipam.New(ipam.Options{CoolDown: -1})
-	a.Set(prefixes("10.0.0.0/16"))
+	a.Set(blocks("10.0.0.0/16"))
 	key := func(i int) string { return netip.AddrFrom4([4]byte{0, byte(i >> 16), byte(i >> 8), byte(i)}).String() }
 	for i := range 65533 {
-		if _, err := a.Allocate(key(i)); err != nil {
+		if _, err := a.Allocate(ipam.Request{Key: key(i)}); err != nil {
 			b.Fatal(err)
 		}
 	}
 	for b.Loop() {
-		if _, err := a.Allocate("last"); err != nil {
+		if _, err := a.Allocate(ipam.Request{Key: "last"}); err != nil {
 			b.Fatal(err)
 		}
 		a.Release("last")
+	}
+}
+
+func TestExclusionsAndReservations(t *testing.T) {
+	t.Parallel()
+	a, _ := newAllocator(-1)
+	block := ipam.Block{
+		Prefix: netip.MustParsePrefix("10.0.0.0/29"), Pool: "p", // .1 to .6 are for pods
+		Excluded: prefixes("10.0.0.0/31", "10.0.0.6/32"), Reserved: prefixes("10.0.0.2/32"),
+	}
+	a.Set([]ipam.Block{block})
+	got := allocate(t, a, "a")
+	for _, key := range []string{"b", "c"} {
+		got = append(got, allocate(t, a, key)...)
+	}
+	slices.SortFunc(got, netip.Addr.Compare)
+	if d := cmp.Diff(addresses("10.0.0.3", "10.0.0.4", "10.0.0.5"), got, comparable); d != "" {
+		t.Errorf("given (-want +got):\n%s", d)
+	}
+	if u := a.Usage()[0]; u.Size != 4 || u.Used != 3 || u.Free != 0 || u.Pool != "p" {
+		t.Errorf("usage %+v, want 3 of 4 in use and none free", u)
+	}
+	if _, err := a.Allocate(ipam.Request{Key: "d"}); err == nil {
+		t.Error("a reserved or excluded address was given to a pod that did not ask for it")
+	}
+	if got := allocate(t, a, "d", addresses("10.0.0.2")...); got[0] != netip.MustParseAddr("10.0.0.2") {
+		t.Errorf("a reserved address that was asked for: %v", got)
+	}
+	if _, err := a.Allocate(ipam.Request{Key: "e", Want: addresses("10.0.0.6")}); err == nil || !strings.Contains(err.Error(), "not one for pods") {
+		t.Errorf("an excluded address that was asked for: %v", err)
+	}
+	// What is in use stays so when it is excluded, and is given to nobody afterwards.
+	block.Excluded = append(block.Excluded, prefixes("10.0.0.4/30")...)
+	a.Set([]ipam.Block{block})
+	if u := a.Usage()[0]; u.Size != 2 || u.Used != 4 || u.Free != 0 {
+		t.Errorf("usage %+v after an exclusion of addresses in use", u)
+	}
+	for _, key := range []string{"a", "b", "c"} {
+		a.Release(key)
+	}
+	if got := allocate(t, a, "e"); got[0] != netip.MustParseAddr("10.0.0.3") {
+		t.Errorf("Allocate = %v, want 10.0.0.3, the only one left", got)
+	}
+}
+
+func TestPools(t *testing.T) {
+	t.Parallel()
+	a, _ := newAllocator(-1)
+	of := func(pool, p string) ipam.Block { return ipam.Block{Pool: pool, Prefix: netip.MustParsePrefix(p)} }
+	a.Set([]ipam.Block{of("all", "10.0.0.0/30"), of("some", "10.1.0.0/30"), of("all6", "fd00::/126")})
+	for _, tt := range []struct {
+		r    ipam.Request
+		want string // addresses, or a part of the error
+	}{
+		{ipam.Request{Key: "a", Pools: []string{"all6", "some"}}, "10.1.0."},
+		{ipam.Request{Key: "b", Pools: []string{"all"}}, "10.0.0."},
+		{ipam.Request{Key: "c", Pools: []string{"all"}, Families: []string{"IPv4", "IPv6"}}, "IPv6: the node has no pod subnet yet"},
+		{ipam.Request{Key: "d", Pools: []string{}}, "no pod subnet yet"},
+		{ipam.Request{Key: "e", Pools: []string{"all"}, Want: addresses("10.1.0.2")}, "of the pool some, which is not for pods of this namespace"},
+	} {
+		got, err := a.Allocate(tt.r)
+		if text := fmt.Sprint(got, err); !strings.Contains(text, tt.want) {
+			t.Errorf("%+v: %s, want %q", tt.r, text, tt.want)
+		}
+	}
+}
+
+func TestRetire(t *testing.T) {
+	t.Parallel()
+	a, c := newAllocator(time.Minute, "10.0.0.0/30", "10.0.1.0/30")
+	second := netip.MustParsePrefix("10.0.1.0/30")
+	for _, key := range []string{"a", "b", "c"} {
+		allocate(t, a, key)
+	}
+	if a.Retire(second) {
+		t.Error("a block in use was retired")
+	}
+	a.Release("c")
+	if a.Retire(second) {
+		t.Error("a block with a cooling address was retired")
+	}
+	c.now = c.now.Add(time.Minute)
+	if !a.Retire(second) {
+		t.Fatal("an empty block was not retired")
+	}
+	if _, err := a.Allocate(ipam.Request{Key: "c"}); err == nil {
+		t.Error("a retired block gave an address")
+	}
+	if _, err := a.Allocate(ipam.Request{Key: "c", Want: addresses("10.0.1.1")}); err == nil {
+		t.Error("a retired block gave an address that was asked for")
+	}
+	a.Set(blocks("10.0.0.0/30"))
+	a.Set(blocks("10.0.0.0/30", "10.0.1.0/30"))
+	if got := allocate(t, a, "c"); !second.Contains(got[0]) {
+		t.Errorf("Allocate = %v, want one of the block that came back", got)
+	}
+	if a.Retire(netip.MustParsePrefix("10.9.0.0/30")) {
+		t.Error("a block that is not there was retired")
 	}
 }

@@ -1,52 +1,78 @@
 package ipam
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 )
 
-// choose picks one address a family that the blocks have, and changes nothing.
-func (a *Allocator) choose(want []netip.Addr) ([]netip.Addr, error) {
-	if len(a.blocks) == 0 {
+// Names of the families, as elsewhere in this project.
+const (
+	familyIPv4 = "IPv4"
+	familyIPv6 = "IPv6"
+)
+
+func familyOf(a netip.Addr) string {
+	if a.Is4() {
+		return familyIPv4
+	}
+	return familyIPv6
+}
+
+// choose picks one address a family, and changes nothing.
+func (a *Allocator) choose(r Request) ([]netip.Addr, error) {
+	if len(a.blocks) == 0 && len(r.Families) == 0 {
 		return nil, ErrNoBlocks
 	}
 	var chosen []netip.Addr
-	asked := map[bool]bool{}
-	for _, w := range want {
-		if err := a.grantable(w); err != nil {
+	asked := map[string]bool{}
+	for _, w := range r.Want {
+		if err := a.grantable(r, w); err != nil {
 			return nil, err
 		}
-		if asked[w.Is4()] {
+		if asked[familyOf(w)] {
 			return nil, &RequestError{w, "is the second of its family: a pod has one address a family"}
 		}
-		asked[w.Is4()] = true
+		asked[familyOf(w)] = true
 		chosen = append(chosen, w)
 	}
-	for _, four := range []bool{true, false} {
-		of := func(b *block) bool { return b.prefix.Addr().Is4() == four }
-		if asked[four] || !slices.ContainsFunc(a.blocks, of) {
+	for _, family := range []string{familyIPv4, familyIPv6} {
+		if asked[family] {
+			continue
+		}
+		of := func(b *block) bool { return familyOf(b.prefix.Addr()) == family && r.serves(b) }
+		if !slices.ContainsFunc(a.blocks, of) {
+			if slices.Contains(r.Families, family) {
+				return nil, fmt.Errorf("%s: %w", family, ErrNoBlocks)
+			}
 			continue
 		}
 		addr, ok := a.free(of)
 		if !ok {
-			family := "IPv6"
-			if four {
-				family = "IPv4"
-			}
 			return nil, &ExhaustedError{Family: family, Blocks: a.usage(of)}
 		}
 		chosen = append(chosen, addr)
+	}
+	if len(chosen) == 0 {
+		return nil, ErrNoBlocks
 	}
 	slices.SortFunc(chosen, netip.Addr.Compare) // IPv4 sorts before IPv6
 	return chosen, nil
 }
 
+// serves tells whether a block is of a pool that may serve the request.
+func (r Request) serves(b *block) bool {
+	return !b.retired && (r.Pools == nil || slices.Contains(r.Pools, b.pool))
+}
+
 // grantable judges a request for one address.
-func (a *Allocator) grantable(w netip.Addr) error {
+func (a *Allocator) grantable(r Request, w netip.Addr) error {
 	b := a.blockOf(w)
 	switch {
-	case b == nil:
+	case b == nil || b.retired:
 		return &RequestError{w, "is in none of the node's pod subnets"}
+	case !r.serves(b):
+		return &RequestError{w, "is of the pool " + b.pool + ", which is not for pods of this namespace"}
 	case !b.has(w):
 		return &RequestError{w, "is not one for pods in " + b.prefix.String()}
 	case a.count[w] > 0:
@@ -62,12 +88,12 @@ func (a *Allocator) free(of func(*block) bool) (netip.Addr, bool) {
 		if !of(b) {
 			continue
 		}
-		if addr, ok := b.free(); ok {
+		if addr, ok := b.find(); ok {
 			return addr, true
 		}
 	}
 	for r := range a.rest.all() {
-		if of(a.blockOf(r.addr)) {
+		if b := a.blockOf(r.addr); of(b) && b.gives(r.addr) {
 			return r.addr, true
 		}
 	}

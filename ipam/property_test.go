@@ -23,7 +23,7 @@ type model struct {
 	clock  clock
 	seed   uint64
 	alloc  *ipam.Allocator
-	blocks []netip.Prefix
+	blocks []ipam.Block
 	held   map[string][]netip.Addr
 	freed  map[netip.Addr]time.Time
 }
@@ -37,15 +37,41 @@ func (m *model) holder(a netip.Addr) string {
 	return ""
 }
 
+// contains tells whether any of the prefixes holds an address.
+func contains(ps []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// block is the one that an address is in.
+func (m *model) block(a netip.Addr) (ipam.Block, bool) {
+	i := slices.IndexFunc(m.blocks, func(b ipam.Block) bool { return b.Prefix.Contains(a) })
+	if i < 0 {
+		return ipam.Block{}, false
+	}
+	return m.blocks[i], true
+}
+
+// open are a block's addresses for pods that do not ask for one.
+func open(b ipam.Block) (open []netip.Addr) {
+	p := b.Prefix
+	for a := p.Addr(); a.IsValid() && p.Contains(a); a = a.Next() {
+		network := a == p.Addr() || p.Addr().Is4() && !p.Contains(a.Next())
+		if network && p.Addr().BitLen()-p.Bits() > 1 || contains(b.Excluded, a) || contains(b.Reserved, a) {
+			continue
+		}
+		open = append(open, a)
+	}
+	return open
+}
+
 // free counts the addresses of a family that an allocator could give, and those of them that rest.
 func (m *model) free(four bool) (any, rested int) {
 	for _, b := range m.blocks {
-		if b.Addr().Is4() != four {
+		if b.Prefix.Addr().Is4() != four {
 			continue
 		}
-		for a := b.Addr(); a.IsValid() && b.Contains(a); a = a.Next() {
-			network := a == b.Addr() || four && !b.Contains(a.Next())
-			if network && b.Addr().BitLen()-b.Bits() > 1 || m.holder(a) != "" {
+		for _, a := range open(b) {
+			if m.holder(a) != "" {
 				continue
 			}
 			any++
@@ -60,7 +86,7 @@ func (m *model) free(four bool) (any, rested int) {
 func (m *model) allocate(t *rapid.T) {
 	key := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g", "h"}).Draw(t, "key")
 	before := m.held[key]
-	got, err := m.alloc.Allocate(key)
+	got, err := m.alloc.Allocate(ipam.Request{Key: key})
 	if before != nil {
 		if err != nil || !slices.Equal(got, before) {
 			t.Fatalf("Allocate(%s) again = %v, %v; want %v", key, got, err, before)
@@ -69,7 +95,7 @@ func (m *model) allocate(t *rapid.T) {
 	}
 	var families []bool
 	for _, four := range []bool{true, false} {
-		if slices.ContainsFunc(m.blocks, func(p netip.Prefix) bool { return p.Addr().Is4() == four }) {
+		if slices.ContainsFunc(m.blocks, func(b ipam.Block) bool { return b.Prefix.Addr().Is4() == four }) {
 			families = append(families, four)
 		}
 	}
@@ -89,8 +115,8 @@ func (m *model) allocate(t *rapid.T) {
 		if h := m.holder(a); h != "" {
 			t.Fatalf("Allocate(%s) = %v, which %s holds", key, a, h)
 		}
-		if !slices.ContainsFunc(m.blocks, func(p netip.Prefix) bool { return p.Contains(a) }) {
-			t.Fatalf("Allocate(%s) = %v, which is in none of %v", key, a, m.blocks)
+		if b, ok := m.block(a); !ok || !slices.Contains(open(b), a) {
+			t.Fatalf("Allocate(%s) = %v, which none of %v gives", key, a, m.blocks)
 		}
 		if f, ok := m.freed[a]; ok && m.clock.now.Sub(f) < coolDown && rested > 0 {
 			t.Fatalf("Allocate(%s) = %v, freed %v ago, with %d rested ones left", key, a, m.clock.now.Sub(f), rested)
@@ -109,7 +135,7 @@ func (m *model) release(t *rapid.T) {
 	key := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g", "h"}).Draw(t, "key")
 	m.alloc.Release(key)
 	for _, a := range m.held[key] {
-		if slices.ContainsFunc(m.blocks, func(p netip.Prefix) bool { return p.Contains(a) }) {
+		if _, ok := m.block(a); ok {
 			m.freed[a] = m.clock.now // else nobody can be given it, and it is forgotten
 		}
 	}
@@ -118,14 +144,18 @@ func (m *model) release(t *rapid.T) {
 
 func (m *model) set(t *rapid.T) {
 	all := prefixes("10.0.0.0/30", "10.0.0.4/30", "10.0.1.0/29", "10.0.2.7/32", "fd00::/126", "fd00::8/127", "fd00:1::/125")
-	some := rapid.SliceOfDistinct(rapid.SampledFrom(all), rapid.ID[netip.Prefix]).Draw(t, "blocks")
+	parts := rapid.SliceOfN(rapid.SampledFrom(prefixes("10.0.0.1/32", "10.0.0.4/31", "10.0.1.0/30", "10.0.1.2/32", "10.0.1.6/32", "10.0.0.0/16", "fd00::2/127", "fd00:1::4/126")), 0, 3)
+	var some []ipam.Block
+	for _, p := range rapid.SliceOfDistinct(rapid.SampledFrom(all), rapid.ID[netip.Prefix]).Draw(t, "blocks") {
+		some = append(some, ipam.Block{Prefix: p, Excluded: parts.Draw(t, "excluded"), Reserved: parts.Draw(t, "reserved")})
+	}
 	m.alloc.Set(some)
+	m.blocks = some
 	for a := range m.freed { // of a block that has gone: forgotten
-		if !slices.ContainsFunc(some, func(p netip.Prefix) bool { return p.Contains(a) }) {
+		if _, ok := m.block(a); !ok {
 			delete(m.freed, a)
 		}
 	}
-	m.blocks = some
 }
 
 // restart makes a new allocator and restores it, as an agent does; what was freed is forgotten.
@@ -145,7 +175,7 @@ func (m *model) restart(t *rapid.T) {
 	// Restoring equals replaying: the same addresses are in use, block by block.
 	used := func(u []ipam.BlockUsage) (n []string) {
 		for _, b := range u {
-			n = append(n, fmt.Sprint(b.Prefix, b.Used, b.Size))
+			n = append(n, fmt.Sprint(b.Prefix, b.Used, b.Size, b.Free))
 		}
 		return n
 	}
@@ -153,7 +183,7 @@ func (m *model) restart(t *rapid.T) {
 		t.Fatalf("usage after Restore (-replayed +restored):\n%s", d)
 	}
 	for key, want := range m.held {
-		if got, err := fresh.Allocate(key); err != nil || !slices.Equal(got, want) {
+		if got, err := fresh.Allocate(ipam.Request{Key: key}); err != nil || !slices.Equal(got, want) {
 			t.Fatalf("after Restore, Allocate(%s) = %v, %v; want %v", key, got, err, want)
 		}
 	}
@@ -176,8 +206,15 @@ func (m *model) check(t *rapid.T) {
 				cooling++
 			}
 		}
-		if u.Used != used || u.CoolingDown != cooling {
-			t.Fatalf("usage %+v, want %d in use, %d cooling", u, used, cooling)
+		var free uint64
+		b, _ := m.block(u.Prefix.Addr())
+		for _, a := range open(b) {
+			if m.holder(a) == "" {
+				free++
+			}
+		}
+		if u.Used != used || u.CoolingDown != cooling || u.Free != free {
+			t.Fatalf("usage %+v, want %d in use, %d cooling, %d free", u, used, cooling, free)
 		}
 	}
 }

@@ -26,8 +26,9 @@ type Desired struct {
 	RouterID netip.Addr
 	// Addresses are the node's own, at most one a family.
 	Addresses []netip.Addr
-	// Blocks are the node's pod subnets.
-	Blocks []netip.Prefix
+	// Blocks are the node's pod subnets, Addressing whose pods get which of their addresses.
+	Blocks     []netip.Prefix
+	Addressing Addressing
 	// Local are the routes that do not come from BGP: each block's unreachable route.
 	Local []routes.Route
 	// Sources are the preferred source addresses of routes, those of Addresses that the host has.
@@ -69,6 +70,7 @@ func desired(in Inputs) Desired {
 	d.identity()
 	d.ranges()
 	d.blocks()
+	d.shortages()
 	d.wiring()
 	d.speaker()
 	return d.Desired
@@ -105,14 +107,19 @@ func (d *draft) identity() {
 }
 
 // ranges collects the cluster's address ranges. Where RouterConfig names none, they are what the
-// Node objects, or the AddressBlocks, say.
+// Node objects, or the AddressPools and AddressBlocks, say.
 func (d *draft) ranges() {
 	d.pods = d.spec.ClusterPrefixes()
 	d.nodes = d.spec.NodePrefixes()
 	d.services = d.spec.ServicePrefixes()
+	if len(d.spec.ClusterCIDRs) == 0 && d.spec.PodSubnets == config.SubnetsFromPool {
+		for _, v := range d.Snapshot.Pools {
+			d.pods = append(d.pods, v.Spec.Prefix())
+		}
+	}
 	for _, n := range d.Snapshot.Nodes {
 		if len(d.spec.ClusterCIDRs) == 0 {
-			d.pods = append(d.pods, d.Snapshot.PodSubnets(n)...)
+			d.addPods(d.Snapshot.PodSubnets(n))
 		}
 		if len(d.spec.NodeCIDRs) == 0 {
 			for _, a := range n.Addresses {
@@ -122,11 +129,12 @@ func (d *draft) ranges() {
 	}
 }
 
-// blocks settles the node's pod subnets and their unreachable routes.
-func (d *draft) blocks() {
-	d.Blocks = d.Snapshot.PodSubnets(d.node)
-	for _, b := range d.Blocks {
-		d.Local = append(d.Local, routes.Route{Dst: b, Unreachable: true})
+// addPods adds the subnets that are in none of the ranges so far.
+func (d *draft) addPods(subnets []netip.Prefix) {
+	for _, p := range subnets {
+		if !slices.ContainsFunc(d.pods, func(r netip.Prefix) bool { return r.Bits() <= p.Bits() && r.Contains(p.Addr()) }) {
+			d.pods = append(d.pods, p)
+		}
 	}
 }
 
@@ -136,8 +144,8 @@ func (d *draft) wiring() {
 	if d.CNI.MTU == 0 {
 		d.CNI.MTU = smallestMTU(d.Links)
 	}
-	if len(d.Blocks) == 0 {
-		d.CNI.NotReady = errors.New(d.noBlocks())
+	if why := d.noBlocks(); why != "" {
+		d.CNI.NotReady = errors.New(why)
 	}
 	exclude := d.spec.Masquerade.Exclusions()
 	d.NFT = nft.Config{
@@ -146,17 +154,5 @@ func (d *draft) wiring() {
 		Direct:     slices.Concat(d.pods, d.nodes, d.services, exclude),
 		NodeAddrs:  d.Sources,
 		Masquerade: !d.spec.Masquerade.Disabled && len(d.Blocks) > 0,
-	}
-}
-
-// noBlocks says why this node has no pod subnet, and what to do about it.
-func (d *draft) noBlocks() string {
-	switch {
-	case d.Role == roleRouter:
-		return fmt.Sprintf("node %s is a router and has no pod subnet", d.node.Name)
-	case d.spec.PodSubnets == config.SubnetsFromPool:
-		return fmt.Sprintf("node %s owns no AddressBlock: add one", d.node.Name)
-	default:
-		return fmt.Sprintf("node %s has no pod subnet yet: set spec.podCIDRs of its Node", d.node.Name)
 	}
 }

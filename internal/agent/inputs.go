@@ -26,6 +26,11 @@ type Inputs struct {
 	Foreign []netip.Prefix
 	// Restarting is whether this start adopted the routes of an earlier one.
 	Restarting bool
+	// Claiming: this agent claims blocks of pools by itself. Releasing are blocks that it gives back, and Waiting
+	// says by pool why it cannot have one more.
+	Claiming  bool
+	Releasing []netip.Prefix
+	Waiting   map[string]string
 }
 
 // uplinks are the links that may lead to other machines: neither loopback nor a pod's.

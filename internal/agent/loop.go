@@ -166,7 +166,7 @@ func (a *Agent) apply(ctx context.Context) error {
 	if len(d.Blocks) > 0 {
 		add("nftables", a.table.Set(ctx, d.NFT))
 	}
-	a.blocks.Set(d.Blocks)
+	a.blocks.Set(d.Addressing)
 	add("CNI", a.pods.Set(ctx, d.CNI))
 	a.loop.unserved = d.CNI.NotReady
 	if d.CNI.NotReady == nil {

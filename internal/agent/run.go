@@ -17,7 +17,6 @@ import (
 	"github.com/podroute/podroute/cni"
 	"github.com/podroute/podroute/config"
 	"github.com/podroute/podroute/internal/nft"
-	"github.com/podroute/podroute/ipam"
 	"github.com/podroute/podroute/routes"
 )
 
@@ -53,7 +52,7 @@ type Agent struct {
 	fib     *routes.FIB
 	table   *nft.Table
 	pods    *cni.Server
-	blocks  *ipam.Allocator
+	blocks  *addresses
 	speaker *bgp.Speaker
 	started time.Time
 	// restarted: this start adopted the routes of an earlier one.
@@ -138,7 +137,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	if a.restarted, err = a.adopted(ctx); err != nil {
 		return nil, err
 	}
-	a.blocks = ipam.New(ipam.Options{CoolDown: coolDown})
+	a.blocks = newAddresses()
 	a.pods, err = cni.New(cni.Options{
 		Log: o.Log.With("part", "cni"), Socket: a.cniSocket(), Allocator: a.blocks, ProcSys: o.ProcSys,
 	})

@@ -136,7 +136,7 @@ func (d *draft) advertise(paths []bgp.Path, ad config.Advertisement) []bgp.Path 
 			}
 		}
 	}
-	prefixes = append(prefixes, s.Named()...)
+	prefixes = append(prefixes, d.aggregates(ad)...)
 	for _, p := range prefixes {
 		paths = slices.DeleteFunc(paths, func(q bgp.Path) bool { return q.Prefix == p })
 		paths = append(paths, bgp.Path{

@@ -28,21 +28,28 @@ func main() {
 	}
 }
 
+// addresses are an allocator's, as a server wants them.
+type addresses struct{ *ipam.Allocator }
+
+func (a addresses) Allocate(r cni.AddressRequest) ([]netip.Addr, error) {
+	return a.Allocator.Allocate(ipam.Request{Key: r.Key, Want: r.Want})
+}
+
 func run(socket string, blocks []string) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGTERM, os.Interrupt)
 	defer cancel()
 	alloc := ipam.New(ipam.Options{})
-	prefixes := make([]netip.Prefix, len(blocks))
+	subnets := make([]ipam.Block, len(blocks))
 	for i, b := range blocks {
 		var err error
-		if prefixes[i], err = netip.ParsePrefix(b); err != nil {
+		if subnets[i].Prefix, err = netip.ParsePrefix(b); err != nil {
 			return err
 		}
 	}
-	alloc.Set(prefixes)
+	alloc.Set(subnets)
 	s, err := cni.New(cni.Options{
 		Log:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
-		Socket: socket, Allocator: alloc, Quarantine: 100 * time.Millisecond,
+		Socket: socket, Allocator: addresses{alloc}, Quarantine: 100 * time.Millisecond,
 	})
 	if err != nil {
 		return err
