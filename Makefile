@@ -58,8 +58,9 @@ test: test-packages ## Every test, with the race detector (as root); PKG=./route
 	go run ./hack/testreport -race -p $(JOBS) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(PKG)
 
 .PHONY: check
-check: lint vet generated ## Format, lint, vet, layering, links, modules, generated files; offline once the tools are built
+check: lint vet generated ## Format, lint, vet, layering, links, manifests, modules, generated files; offline once the tools are built
 	go test ./test/layering ./test/docs
+	go -C test/manifests test .
 	for module in $(MODULES); do go -C $$module mod tidy -diff; done
 
 .PHONY: vet
@@ -113,6 +114,12 @@ test-failover: test-packages build ## Cut an uplink of a dual-homed node twenty 
 .PHONY: generate
 generate: check-packages plugins ## Write generated files anew
 	PATH='$(BIN)':"$$PATH" go generate ./...
+
+.PHONY: manifests
+manifests: ## Copy the CRDs into the Helm chart, and validate what deploy/ installs
+	rm -f deploy/helm/podroute/crds/*.yaml
+	cp deploy/crds/*.yaml deploy/helm/podroute/crds/
+	go -C test/manifests test .
 
 .PHONY: generated
 generated: plugins
