@@ -60,8 +60,11 @@ func CheckHost(ctx context.Context) ([]Finding, error) {
 
 // ApplyHost makes the host's settings what CheckHost wants, in the order in which they do no harm. It
 // goes on after a failure and returns all of them. The namespace is that of the calling thread, as in
-// CheckHost. It writes below procSys: in a container, /proc/sys itself is read-only.
+// CheckHost. It writes below procSys, or with "" in /proc/sys, which in a container is read-only.
 func ApplyHost(ctx context.Context, procSys string) error {
+	if procSys == "" {
+		procSys = sysctls
+	}
 	all, err := settings()
 	if err != nil {
 		return err

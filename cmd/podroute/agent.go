@@ -47,6 +47,7 @@ The configuration comes from a folder of manifests (--config), or from the Kuber
 	f.StringVar(&o.RunDir, "run-dir", runDir, "folder of the sockets")
 	f.StringVar(&o.ConfDir, "cni-conf-dir", "/etc/cni/net.d", "folder of the container runtime's network configuration")
 	f.StringVar(&o.BinDir, "cni-bin-dir", "/opt/cni/bin", "folder of the container runtime's network plugins")
+	f.StringVar(&o.ProcSys, "proc-sys", "/proc/sys", "folder to write settings of network namespaces in; /proc/sys is read-only in a container")
 	f.StringVar(&o.HealthAddress, "health-address", "127.0.0.1:9179", "where /livez and /readyz are served; empty: nowhere")
 	f.StringVar(&o.level, "log-level", "info", "debug, info, warn or error")
 	_ = c.MarkFlagDirname("config") // the flags exist
