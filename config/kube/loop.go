@@ -13,7 +13,7 @@ const (
 	settle     = 100 * time.Millisecond // events have ceased for this long when a Snapshot is built
 	settleMost = time.Second            // but it is built this long after the first
 	// A watch that a change of the configuration asks for holds that change back this long at most.
-	patience = 2 * time.Second
+	watchPatience = 2 * time.Second
 	// An outage of the API is a problem of the Snapshot after this time; before, it may be a restart.
 	outageLeast = 10 * time.Second
 	idle        = time.Hour
@@ -144,7 +144,7 @@ func (s *Source) late() time.Duration {
 	if !s.published() || s.synced() {
 		return 0
 	}
-	return max(0, patience-time.Since(s.desk.changedAt))
+	return max(0, watchPatience-time.Since(s.desk.changedAt))
 }
 
 // synced tells whether everything that is wanted was read.
@@ -162,12 +162,12 @@ func (s *Source) build() {
 	in := config.Input{Elsewhere: func(ref config.SecretKeyRef) bool {
 		return s.desk.followers[secretWant(ref).slot] == nil
 	}}
-	judged := map[string]map[string]entry{}
+	judged := map[string]judgement{}
 	for _, slot := range s.slots() {
 		f := s.desk.followers[slot]
 		in.Objects = append(in.Objects, f.shelf.objects()...)
 		if hasStatus(f.want.kind) {
-			judged[f.want.kind] = f.shelf.copy()
+			judged[f.want.kind] = judgement{f.shelf, f.shelf.copy()}
 		}
 		if err, _, _ := f.shelf.condition(); refused(f.want, err) {
 			in.Problems = append(in.Problems, config.Problem{

@@ -67,6 +67,15 @@ func (r resource[T, P]) get(ctx context.Context, name string) (P, error) {
 	return into, r.wrap("get", name, err)
 }
 
+// cached is get from what the API server has in memory: cheap, and perhaps a moment old.
+func (r resource[T, P]) cached(ctx context.Context, name string) (P, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	into := P(new(T))
+	err := r.request(r.rest.Get(), name).VersionedParams(&metav1.GetOptions{ResourceVersion: "0"}, r.params).Do(ctx).Into(into)
+	return into, r.wrap("get", name, err)
+}
+
 func (r resource[T, P]) create(ctx context.Context, v P) (P, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -41,6 +42,8 @@ type Source struct {
 	desk                   desk
 	keeper                 keeper
 	herald                 *herald
+	claims                 claimer
+	routes                 atomic.Pointer[func(context.Context, netip.Prefix) (bool, error)] // see KnowRoutes
 
 	touched chan struct{} // a shelf has changed
 	changed chan struct{}
@@ -48,7 +51,7 @@ type Source struct {
 
 	mu       sync.Mutex
 	snapshot *config.Snapshot // nil before the first
-	judged   map[string]map[string]entry
+	judged   map[string]judgement
 }
 
 // startPatience is how long a start waits for the API where an earlier agent has kept a Snapshot.
@@ -75,7 +78,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 	s.log.Info("reading the configuration from the Kubernetes API", "api", c.host, "node", c.node)
 	once := func() bool { return true }
 	if len(s.desk.kept) > 0 {
-		last := s.desk.builder.Build(config.Input{Objects: s.desk.kept}) // what is in force
+		last := s.desk.builder.Build(config.Input{Objects: s.desk.kept, Elsewhere: s.elsewhere()}) // what is in force
 		s.desk.last = last
 		soon, cancel := context.WithTimeout(ctx, startPatience)
 		s.keep(soon, once)
@@ -111,7 +114,7 @@ func (s *Source) published() bool {
 }
 
 // publish puts a Snapshot in force.
-func (s *Source) publish(snapshot config.Snapshot, judged map[string]map[string]entry) {
+func (s *Source) publish(snapshot config.Snapshot, judged map[string]judgement) {
 	before := s.Snapshot()
 	s.desk.last = snapshot
 	s.mu.Lock()
@@ -166,6 +169,17 @@ func (s *Source) on(slot string) []config.Object {
 	return nil
 }
 
+// elsewhere tells of Secrets that no peer of this node refers to, as far as is known without a watch: going by
+// what was kept.
+func (s *Source) elsewhere() func(config.SecretKeyRef) bool {
+	c := scope{node: s.node, known: true}
+	for _, o := range s.desk.kept {
+		c.add(o)
+	}
+	wants := c.wants()
+	return func(ref config.SecretKeyRef) bool { return !slices.Contains(wants, secretWant(ref)) }
+}
+
 // known tells whether a slot holds what the API, or an earlier agent, said.
 func (s *Source) known(slot string) bool {
 	f := s.desk.followers[slot]
@@ -180,18 +194,7 @@ func (s *Source) known(slot string) bool {
 func (s *Source) scope() scope {
 	c := scope{node: s.node, leading: s.leading.Load(), known: s.known("RouterConfig"), router: s.desk.last.Router.Spec}
 	for _, o := range slices.Concat(s.on("RouterConfig"), s.on("BGPPeer"), s.on("AddressPool"), s.on("Node")) {
-		switch v := o.Value.(type) {
-		case *config.RouterConfig:
-			c.router = v.Spec
-		case *config.BGPPeer:
-			c.peers = append(c.peers, *v)
-		case *config.AddressPool:
-			c.pools = append(c.pools, *v)
-		case *config.Node:
-			if v.Name == s.node {
-				c.own = v
-			}
-		}
+		c.add(o)
 	}
 	return c
 }

@@ -45,6 +45,22 @@ type scope struct {
 	own     *config.Node            // nil while it is not known
 }
 
+// add takes in an object, if it counts.
+func (s *scope) add(o config.Object) {
+	switch v := o.Value.(type) {
+	case *config.RouterConfig:
+		s.router = v.Spec
+	case *config.BGPPeer:
+		s.peers = append(s.peers, *v)
+	case *config.AddressPool:
+		s.pools = append(s.pools, *v)
+	case *config.Node:
+		if v.Name == s.node {
+			s.own = v
+		}
+	}
+}
+
 // wants are the watches that a node needs: as few as do. With mesh None their cost does not grow with
 // the cluster.
 func (s scope) wants() []want {

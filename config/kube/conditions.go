@@ -1,0 +1,202 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podroute/podroute/config"
+)
+
+// Reasons of the condition Accepted.
+const (
+	reasonAccepted = "Accepted" // in force
+	reasonProblems = "Problems" // in force, and yet something is wrong
+	reasonRefused  = "Refused"  // not in force
+	reasonKept     = "Kept"     // not in force; the last good version is
+)
+
+// mostMessage bounds the message of a condition, in bytes.
+const mostMessage = 2048
+
+// writeConditions says on each object of ours whether it is in force, and why not: whenever that changes.
+func (s *Source) writeConditions(ctx context.Context) error {
+	var wait backoff
+	signal(s.told)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.told:
+		}
+		if err := s.writeVerdicts(ctx); err != nil && ctx.Err() == nil {
+			s.log.Debug("conditions are not all written", "error", err)
+			if wait.wait(ctx) != nil {
+				return nil
+			}
+			signal(s.told)
+			continue
+		}
+		wait.reset()
+	}
+}
+
+// judgement is what a Snapshot was built from, of a kind that has conditions.
+type judgement struct {
+	shelf *shelf
+	// entries as they were then.
+	entries map[string]entry
+}
+
+// writeVerdicts writes the conditions that differ from what they should be. It returns the first error
+// after having tried them all.
+func (s *Source) writeVerdicts(ctx context.Context) error {
+	s.mu.Lock()
+	judged := s.judged
+	s.mu.Unlock()
+	snapshot := s.Snapshot()
+	var first error
+	for kind, j := range judged {
+		now := j.shelf.copy()
+		for name, then := range j.entries {
+			e, there := now[name]
+			if !there || e.uid != then.uid || e.generation != then.generation {
+				continue // another Snapshot is on its way
+			}
+			c := verdict(snapshot, kind, name, e)
+			if !differs(e.conditions, c) {
+				continue
+			}
+			err := s.writeCondition(ctx, kind, name, e, c)
+			switch {
+			case err == nil:
+				s.tellRefused(kind, name, e, c)
+			case apierrors.IsNotFound(err) || apierrors.IsConflict(err): // it is gone, and perhaps another in its place
+			case first == nil:
+				first = err
+			}
+		}
+	}
+	return first
+}
+
+// tellRefused says by an Event that an object is not in force.
+func (s *Source) tellRefused(kind, name string, e entry, c metav1.Condition) {
+	if c.Status == metav1.ConditionTrue {
+		return
+	}
+	s.herald.events.add(
+		corev1.ObjectReference{APIVersion: config.APIVersion, Kind: kind, Name: name, UID: e.uid},
+		happening{corev1.EventTypeWarning, "NotAccepted", c.Message})
+	s.herald.stir()
+}
+
+// verdict is the condition that an object should have.
+func verdict(s config.Snapshot, kind, name string, e entry) metav1.Condition {
+	c := metav1.Condition{
+		Type: config.ConditionAccepted, Status: metav1.ConditionTrue, Reason: reasonAccepted, Message: "in force",
+		ObservedGeneration: e.generation,
+	}
+	var texts []string
+	kept := false
+	for _, p := range s.Problems {
+		if p.Object != kind+"/"+name {
+			continue
+		}
+		kept = kept || p.Kept
+		p.Object, p.Source = "", ""
+		texts = append(texts, p.Error())
+	}
+	if len(texts) > 0 {
+		c.Message = cut(strings.Join(texts, "\n"), mostMessage)
+	}
+	switch {
+	case kept:
+		c.Status, c.Reason = metav1.ConditionFalse, reasonKept
+	case !inForce(s, kind, name):
+		c.Status, c.Reason = metav1.ConditionFalse, reasonRefused
+	case len(texts) > 0:
+		c.Reason = reasonProblems
+	}
+	return c
+}
+
+// inForce tells whether a Snapshot holds an object.
+func inForce(s config.Snapshot, kind, name string) bool {
+	switch kind {
+	case "RouterConfig":
+		return s.Router.Name == name && s.Router.UID != ""
+	case "BGPPeer":
+		return hasName(s.Peers, name, func(v config.BGPPeer) string { return v.Name })
+	case "AddressPool":
+		return hasName(s.Pools, name, func(v config.AddressPool) string { return v.Name })
+	case "Advertisement":
+		return hasName(s.Advertisements, name, func(v config.Advertisement) string { return v.Name })
+	}
+	return false
+}
+
+func hasName[T any](list []T, name string, of func(T) string) bool {
+	for _, v := range list {
+		if of(v) == name {
+			return true
+		}
+	}
+	return false
+}
+
+// differs tells whether a condition is to be written. When it was written last does not count.
+func differs(present []metav1.Condition, c metav1.Condition) bool {
+	old := apimeta.FindStatusCondition(present, c.Type)
+	return old == nil || old.Status != c.Status || old.Reason != c.Reason || old.Message != c.Message ||
+		old.ObservedGeneration != c.ObservedGeneration
+}
+
+// writeCondition writes a condition, beside those of other types, unless the object is another by now.
+func (s *Source) writeCondition(ctx context.Context, kind, name string, e entry, c metav1.Condition) error {
+	var conditions []metav1.Condition
+	for _, old := range e.conditions {
+		conditions = append(conditions, *old.DeepCopy())
+	}
+	c.LastTransitionTime = metav1.NewTime(time.Now().Truncate(time.Second))
+	apimeta.SetStatusCondition(&conditions, c)
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": e.uid},
+		"status":   map[string]any{"conditions": conditions},
+	})
+	if err != nil {
+		return fmt.Errorf("write the condition of %s/%s: %w", kind, name, err)
+	}
+	switch kind {
+	case "RouterConfig":
+		_, err = s.routerConfigs.patch(ctx, name, types.MergePatchType, patch, "status")
+	case "BGPPeer":
+		_, err = s.peers.patch(ctx, name, types.MergePatchType, patch, "status")
+	case "AddressPool":
+		_, err = s.pools.patch(ctx, name, types.MergePatchType, patch, "status")
+	case "Advertisement":
+		_, err = s.advertisements.patch(ctx, name, types.MergePatchType, patch, "status")
+	}
+	return err
+}
+
+// cut shortens a text to at most n bytes, at the end of a line where there is one.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	const more = "\n…"
+	s = s[:n-len(more)]
+	if i := strings.LastIndexByte(s, '\n'); i > 0 {
+		s = s[:i]
+	}
+	return strings.ToValidUTF8(s, "") + more
+}
