@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"context"
+	"net/netip"
+
 	"github.com/podroute/podroute/config"
 )
 
@@ -13,4 +16,12 @@ type Cluster interface {
 	// Departing tells whether this node goes for good: its Node object is gone or being deleted, or the machine
 	// shuts down. SIGTERM then takes the form of leaving.
 	Departing() bool
+	// Claim makes the first candidate that nobody has this node's, or its rack's, and returns it; config.ErrTaken
+	// where there is none.
+	Claim(ctx context.Context, c config.Claim) (netip.Prefix, error)
+	// Release gives an empty block of this node's back.
+	Release(ctx context.Context, block netip.Prefix) error
+	// KnowRoutes hands over how to find out whether the network has a route to a block, or to a part of it: before
+	// one is taken from a node that is gone.
+	KnowRoutes(known func(ctx context.Context, block netip.Prefix) (bool, error))
 }

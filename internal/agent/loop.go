@@ -39,7 +39,9 @@ type loop struct {
 	// pruned: what an earlier run left in the kernel and nobody confirmed is gone.
 	pruned bool
 	// failed is what the last turn could not do.
-	failed  error
+	failed error
+	// applied are the blocks that are advertised, or may be.
+	applied []netip.Prefix
 	backoff time.Duration
 }
 
@@ -99,6 +101,8 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 		case <-settle.C:
 			a.prune(work)
 		case <-a.pods.Changed():
+		case <-a.claims.changed:
+			a.reconcile(work)
 		}
 	}
 }
@@ -125,9 +129,13 @@ func (a *Agent) reconcile(ctx context.Context) {
 	} else if a.Cluster != nil {
 		in.Gone = l.node
 	}
+	in.Claiming = a.Cluster != nil
+	in.Releasing, in.Waiting = a.claims.inputs()
 	l.desired = desired(in)
 	l.resolver = newResolver(links)
-	a.fail(errors.Join(hung, a.apply(ctx)))
+	err = a.apply(ctx)
+	a.settle(err)
+	a.fail(errors.Join(hung, err))
 	a.stir()
 }
 

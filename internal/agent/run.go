@@ -53,6 +53,7 @@ type Agent struct {
 	table   *nft.Table
 	pods    *cni.Server
 	blocks  *addresses
+	claims  *claims
 	speaker *bgp.Speaker
 	started time.Time
 	// restarted: this start adopted the routes of an earlier one.
@@ -87,7 +88,7 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel()
 	g, work := errgroup.WithContext(work)
 	for _, run := range []func(context.Context) error{
-		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.serve, a.health, a.report,
+		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.serve, a.health, a.report, a.claims.run,
 	} {
 		g.Go(func() error { return run(work) })
 	}
@@ -138,6 +139,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 		return nil, err
 	}
 	a.blocks = newAddresses()
+	a.claims = newClaims(o.Log.With("part", "claims"), o.Cluster, a.blocks)
 	a.pods, err = cni.New(cni.Options{
 		Log: o.Log.With("part", "cni"), Socket: a.cniSocket(), Allocator: a.blocks, ProcSys: o.ProcSys,
 	})
@@ -151,6 +153,9 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
 	a.speaker = bgp.New(bgp.Options{Log: o.Log.With("part", "bgp")})
+	if o.Cluster != nil {
+		o.Cluster.KnowRoutes(a.routed)
+	}
 	return a, nil
 }
 
