@@ -301,8 +301,13 @@ func (p *process) learns(want ...string) {
 
 func (p *process) learned() []string {
 	p.t.Helper()
+	return viaText(p.must("routes").Routes)
+}
+
+// viaText is each route as learns has it, sorted.
+func viaText(routes map[netip.Prefix][]Via) []string {
 	got := []string{}
-	for prefix, via := range p.must("routes").Routes {
+	for prefix, via := range routes {
 		hops := make([]string, len(via))
 		for i, v := range via {
 			hops[i] = v.Addr.String()

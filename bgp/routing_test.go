@@ -54,6 +54,10 @@ func TestEqualPaths(t *testing.T) {
 		r.send(rawbgp.Announce([]uint32{uint32(65100 + i), 65000}, addr(fmt.Sprintf("10.0.%d.1", i)), prefixList("10.130.1.0/24")))
 	}
 	p.learns("10.130.1.0/24 via 10.0.0.1,10.0.1.1,10.0.2.1") // of different neighbour ASes
+	// LOCAL_PREF of an external neighbour means nothing.
+	rs[2].send(rawbgp.Announce([]uint32{65102, 65000}, addr("10.0.2.1"), prefixList("10.130.1.0/24", "10.130.9.0/24"), rawbgp.LocalPref(900)))
+	p.learns("10.130.1.0/24 via 10.0.0.1,10.0.1.1,10.0.2.1", "10.130.9.0/24 via 10.0.2.1")
+	rs[2].send(rawbgp.Withdraw(prefixList("10.130.9.0/24")))
 	// A longer path leaves the set, a shorter one replaces it.
 	rs[1].send(rawbgp.Announce([]uint32{65101, 65000, 65000}, addr("10.0.1.1"), prefixList("10.130.1.0/24")))
 	p.learns("10.130.1.0/24 via 10.0.0.1,10.0.2.1")

@@ -33,7 +33,7 @@ func (a *Agent) stream(ctx context.Context) {
 	if all {
 		clear(l.learned)
 	}
-	var changed []routes.Route
+	changed := make([]routes.Route, 0, len(changes))
 	var gone []netip.Prefix
 	for _, c := range changes {
 		if len(c.Via) == 0 {

@@ -19,6 +19,9 @@ import (
 type resolver struct {
 	links []routes.Link
 	sets  map[string]resolved
+	// last is the set that was asked for last, by its first next hop: sets are shared slices.
+	last *bgp.Via
+	that resolved
 }
 
 type resolved struct {
@@ -32,13 +35,23 @@ func newResolver(links []routes.Link) *resolver {
 
 // resolve returns the usable next hops of a set and, beside them, why others of the set are not.
 func (r *resolver) resolve(vias []bgp.Via) ([]routes.NextHop, error) {
+	if len(vias) == 0 {
+		return nil, nil
+	}
+	if r.last != &vias[0] {
+		r.last, r.that = &vias[0], r.lookUp(vias)
+	}
+	return r.that.hops, r.that.err
+}
+
+func (r *resolver) lookUp(vias []bgp.Via) resolved {
 	var key strings.Builder
 	for _, v := range vias {
 		key.WriteString(v.Addr.String())
 		key.WriteByte(' ')
 	}
 	if known, ok := r.sets[key.String()]; ok {
-		return known.hops, known.err
+		return known
 	}
 	var res resolved
 	seen := map[netip.Addr]bool{}
@@ -59,5 +72,5 @@ func (r *resolver) resolve(vias []bgp.Via) ([]routes.NextHop, error) {
 		}
 	}
 	r.sets[key.String()] = res
-	return res.hops, res.err
+	return res
 }
