@@ -16,6 +16,7 @@ import (
 	"github.com/podroute/podroute/test/e2e/binaries"
 	"github.com/podroute/podroute/test/e2e/cluster"
 	"github.com/podroute/podroute/test/e2e/images"
+	"github.com/podroute/podroute/test/e2e/traffic"
 )
 
 func main() {
@@ -40,18 +41,21 @@ func command(ctx context.Context, args []string) error {
 	if name == cluster.ForwardCommand && len(args) == 1 {
 		return cluster.Forward(args[0])
 	}
+	if name == traffic.Command {
+		return traffic.Serve(args, os.Stdin, os.Stdout)
+	}
 	root, err := repository()
 	if err != nil {
 		return err
 	}
-	h := harness{root: root, out: filepath.Join(root, "build", "e2e")}
+	h := harness{root: root}
 	switch name {
 	case "build":
 		_, err = h.prepare(ctx)
 	case "up":
 		err = h.up(ctx, args)
 	case "down":
-		err = h.down(ctx)
+		err = h.down(ctx, args)
 	case "run":
 		err = h.run(ctx, args)
 	default:
@@ -76,16 +80,26 @@ func repository() (string, error) {
 
 // harness is the command line's own state.
 type harness struct {
-	root, out string
-	o         cluster.Options
+	root string
+	o    cluster.Options
 }
+
+// named are the flags that say which cluster.
+func (h *harness) named(f *flag.FlagSet) {
+	f.StringVar(&h.o.Name, "name", cluster.DefaultName, "name of the cluster, and of its folder in build/")
+}
+
+// out is the folder of everything that a cluster and its tests write.
+func (h *harness) out() string { return filepath.Join(h.root, "build", h.o.Name) }
 
 func (h *harness) say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 
 // flags that say what cluster it shall be.
 func (h *harness) flags(f *flag.FlagSet) {
+	h.named(f)
 	f.StringVar(&h.o.Install, "install", cluster.InstallManifest, "how podroute gets onto the nodes: manifest, process or none")
-	f.StringVar(&h.o.Overlay, "overlay", filepath.Join(h.root, "test/e2e/overlays/tor"), "kustomization for -install manifest")
+	f.StringVar(&h.o.Overlay, "overlay", filepath.Join(h.root, "deploy/overlays/tor"), "kustomization for -install manifest")
+	f.BoolVar(&h.o.KeepFailed, "keep-failed", false, "leave the machines up when the cluster does not come up")
 	f.StringVar(&h.o.ProxyMode, "proxy", "nftables", "mode of kube-proxy: nftables or iptables")
 	f.Func("node-proxy", "NODE=MODE: the mode of one node's kube-proxy; may be repeated", func(s string) error {
 		node, mode, ok := strings.Cut(s, "=")
@@ -107,7 +121,7 @@ func (h *harness) prepare(ctx context.Context) (cluster.Options, error) {
 	if err != nil {
 		return o, fmt.Errorf("building: %w", err)
 	}
-	o.Root, o.Bin, o.Out, o.Images, o.Progress = h.root, bin, h.out, filepath.Join(h.out, "images"), h.say
+	o.Root, o.Bin, o.Out, o.Images, o.Progress = h.root, bin, h.out(), filepath.Join(h.out(), "images"), h.say
 	return o, images.Maker{Bin: bin, Out: o.Images}.Make(ctx)
 }
 
@@ -130,8 +144,14 @@ func (h *harness) up(ctx context.Context, args []string) error {
 	return nil
 }
 
-func (h *harness) down(ctx context.Context) error {
-	existed, err := cluster.Down(ctx, h.out)
+func (h *harness) down(ctx context.Context, args []string) error {
+	f := flag.NewFlagSet("down", flag.ExitOnError)
+	h.named(f)
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	h.o.Out = h.out()
+	existed, err := cluster.Down(ctx, h.o)
 	if err == nil && !existed {
 		h.say("no cluster was running")
 	}

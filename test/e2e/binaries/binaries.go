@@ -1,6 +1,7 @@
 package binaries
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -23,6 +24,7 @@ type set struct {
 	ldflags  string
 	packages []string // each a program, named by the last element of its path
 	tests    []string // test programs NAME=PACKAGE
+	files    []string // MODULE=PATH: files of a required module that its programs need
 }
 
 func sets() []set {
@@ -38,6 +40,10 @@ func sets() []set {
 				kubernetes + "/cmd/kubectl", kubernetes + "/test/images/agnhost", "github.com/onsi/ginkgo/v2/ginkgo",
 			},
 			tests: []string{"e2e.test=" + kubernetes + "/test/e2e"},
+			files: []string{
+				kubernetes + "=test/images/agnhost/porter/localhost.crt",
+				kubernetes + "=test/images/agnhost/porter/localhost.key",
+			},
 		},
 		{module: "coredns", ldflags: "-s -w", packages: []string{"."}},
 		{module: "images/pause", ldflags: "-s -w", packages: []string{"."}},
@@ -84,28 +90,43 @@ func (b Builder) Dir(ctx context.Context) (string, error) {
 func (b Builder) build(ctx context.Context, s set, out string) error {
 	flags := []string{"-trimpath", "-ldflags", s.ldflags}
 	args := append(append([]string{"build"}, flags...), "-o", out+"/")
-	if err := b.run(ctx, s.module, append(args, s.packages...)...); err != nil {
+	if _, err := b.run(ctx, s.module, append(args, s.packages...)...); err != nil {
 		return err
 	}
 	for _, t := range s.tests {
 		name, pkg, _ := strings.Cut(t, "=")
 		args := append(append([]string{"test", "-c"}, flags...), "-o", filepath.Join(out, name), pkg)
-		if err := b.run(ctx, s.module, args...); err != nil {
+		if _, err := b.run(ctx, s.module, args...); err != nil {
+			return err
+		}
+	}
+	for _, f := range s.files {
+		module, path, _ := strings.Cut(f, "=")
+		dir, err := b.run(ctx, s.module, "list", "-m", "-f", "{{.Dir}}", module)
+		if err != nil {
+			return err
+		}
+		text, err := os.ReadFile(filepath.Join(strings.TrimSpace(dir), path))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(out, filepath.Base(path)), text, 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b Builder) run(ctx context.Context, module string, args ...string) error {
+func (b Builder) run(ctx context.Context, module string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join(b.Root, "test", "e2e", module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	text, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("go %s: %w\n%s", args[0], err, text)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s%s", args[0], err, &stdout, &stderr)
 	}
-	return nil
+	return stdout.String(), nil
 }
 
 // sum is the name of the folder.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -19,8 +20,8 @@ const (
 	ControlPlane = "10.0.0.10"
 )
 
-// labName names the lab, the control groups and nothing else.
-const labName = "podroute-e2e"
+// DefaultName is the name of a cluster that is given no other.
+const DefaultName = "e2e"
 
 // Taint that a node registers with; podroute removes it when pods may come.
 const Taint = "podroute.io/not-ready=:NoSchedule"
@@ -34,6 +35,9 @@ const (
 
 // Options of a cluster.
 type Options struct {
+	// Name, default DefaultName, tells apart the clusters on one machine: it is in the names of the lab and
+	// of the control groups. Each needs an Out of its own.
+	Name string
 	// Root is the repository. Bin holds Kubernetes' programs, Images the images as docker-archive
 	// files (*.tar). Out is where everything goes that the cluster writes.
 	Root, Bin, Images, Out string
@@ -42,6 +46,8 @@ type Options struct {
 	ProxyModes map[string]string
 	// Install says how podroute gets onto the nodes; Overlay is the kustomization for InstallManifest.
 	Install, Overlay string
+	// KeepFailed leaves the machines up when the cluster does not come up.
+	KeepFailed bool
 	// Progress is told what was done.
 	Progress func(format string, args ...any)
 }
@@ -85,6 +91,9 @@ const (
 	MachineSpine        = "spine"
 )
 
+// labName names the lab and, before a dot, the machines' control groups.
+func (o Options) labName() string { return "podroute-" + cmp.Or(o.Name, DefaultName) }
+
 // Cluster is a running cluster.
 type Cluster struct {
 	o   Options
@@ -93,15 +102,21 @@ type Cluster struct {
 
 // Open finds the running cluster.
 func Open(o Options) (*Cluster, error) {
-	l, err := lab.Open("", labName)
+	l, err := lab.Open("", o.labName())
 	if err != nil {
 		return nil, fmt.Errorf("no cluster is running: %w: start one with make cluster", err)
 	}
 	return &Cluster{o: o, lab: l}, nil
 }
 
+// Options that it was opened with.
+func (c *Cluster) Options() Options { return c.o }
+
 // Kubeconfig is the administrator's, for use on this machine.
 func (c *Cluster) Kubeconfig() string { return filepath.Join(c.dir(), "admin.kubeconfig") }
+
+// InsideKubeconfig is the administrator's, for use on the cluster's machines.
+func (c *Cluster) InsideKubeconfig() string { return filepath.Join(c.dir(), "inside.kubeconfig") }
 
 // Out is the folder of what the cluster writes.
 func (c *Cluster) Out() string { return c.o.Out }

@@ -16,21 +16,21 @@ import (
 
 // Down ends the cluster, whole or the debris of one, and removes its machines' disks. Logs stay. Ending
 // what is not there is fine.
-func Down(ctx context.Context, out string) (existed bool, err error) {
-	existed, err = lab.Destroy(ctx, "", labName)
+func Down(ctx context.Context, o Options) (existed bool, err error) {
+	existed, err = lab.Destroy(ctx, "", o.labName())
 	if err != nil {
 		return existed, fmt.Errorf("ending the machines: %w", err)
 	}
-	if err := removeGroups(ctx); err != nil {
+	if err := removeGroups(ctx, o.labName()); err != nil {
 		return existed, err
 	}
-	return existed, os.RemoveAll(filepath.Join(out, "cluster", "disk"))
+	return existed, os.RemoveAll(filepath.Join(o.Out, "cluster", "disk"))
 }
 
 // removeGroups removes the machines' control groups, which outlive their processes.
-func removeGroups(ctx context.Context) error {
+func removeGroups(ctx context.Context, lab string) error {
 	var all []string
-	for _, pattern := range []string{"/sys/fs/cgroup/" + labName + "-*", "/sys/fs/cgroup/*/" + labName + "-*"} {
+	for _, pattern := range []string{"/sys/fs/cgroup/" + lab + ".*", "/sys/fs/cgroup/*/" + lab + ".*"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			return err

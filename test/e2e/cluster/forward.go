@@ -103,9 +103,9 @@ func relay(in net.Conn, to string) error {
 	return nil
 }
 
-// useForwarder makes the administrator's kubeconfig name the forwarder.
+// useForwarder writes the administrator's kubeconfig for the host.
 func (c *Cluster) useForwarder(port int) error {
-	text, err := os.ReadFile(c.Kubeconfig())
+	text, err := os.ReadFile(c.InsideKubeconfig())
 	if err != nil {
 		return err
 	}

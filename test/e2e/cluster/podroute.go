@@ -20,7 +20,7 @@ func (c *Cluster) installPodroute(ctx context.Context) error {
 	case InstallProcess:
 		err = c.startProcesses(ctx)
 	case InstallManifest:
-		_, err = c.Kubectl(ctx, "apply", "-k", c.o.Overlay)
+		err = c.applyOverlay(ctx)
 	default:
 		err = fmt.Errorf("unknown way to install podroute: %q", c.o.Install)
 	}
@@ -32,6 +32,21 @@ func (c *Cluster) installPodroute(ctx context.Context) error {
 		names = append(names, n.Name)
 	}
 	return c.NodesReady(ctx, 2*time.Minute, names...)
+}
+
+// applyOverlay installs podroute as a user does: the kinds first, because the API server takes a moment
+// before it serves them.
+func (c *Cluster) applyOverlay(ctx context.Context) error {
+	for _, args := range [][]string{
+		{"apply", "-k", filepath.Join(c.o.Root, "deploy", "crds")},
+		{"wait", "--for=condition=established", "--timeout=30s", "crd", "--all"},
+		{"apply", "-k", c.o.Overlay},
+	} {
+		if _, err := c.Kubectl(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startProcesses starts a plain agent a node, with the cluster's Nodes as a folder of manifests.

@@ -15,7 +15,7 @@ import (
 	"github.com/podroute/podroute/internal/lab"
 )
 
-// stage is one step of coming up. log is the one that tells most when the step fails.
+// stage is one step of coming up. log is the one that tells most when the step fails; none: the agents'.
 type stage struct {
 	done string
 	log  string
@@ -25,7 +25,7 @@ type stage struct {
 // Up starts a cluster in place of any that runs, and returns when all nodes are ready and DNS answers. On
 // error, and when ctx ends, the machines are ended; the logs stay.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
-	if _, err := Down(ctx, o.Out); err != nil {
+	if _, err := Down(ctx, o); err != nil {
 		return nil, fmt.Errorf("an earlier cluster: %w", err)
 	}
 	if err := o.writeAll(); err != nil {
@@ -36,6 +36,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	top.Name = o.labName()
 	began := time.Now()
 	l, err := lab.Deploy(ctx, top, lab.Options{Reconfigure: true, PathDir: o.Bin})
 	if err != nil {
@@ -44,9 +45,12 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	o.Progress("%5.1f s  %d machines, two racks", time.Since(began).Seconds(), len(top.Nodes))
 	c := &Cluster{o: o, lab: l}
 	if err := c.up(ctx, began); err != nil {
+		if o.KeepFailed && ctx.Err() == nil {
+			return nil, fmt.Errorf("%w\nthe machines are left as they are", err)
+		}
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		_, downErr := Down(undo, o.Out)
+		_, downErr := Down(undo, o)
 		return nil, errors.Join(err, downErr)
 	}
 	return c, nil
@@ -56,16 +60,33 @@ func (c *Cluster) up(ctx context.Context, began time.Time) error {
 	for _, s := range []stage{
 		{"API server", "cp-kube-apiserver", c.startControlPlane},
 		{"containerd, kubelets, images", "n1-kubelet", c.startNodes},
-		{"podroute, nodes ready", "n1-kubelet", c.installPodroute},
+		{"podroute, nodes ready", "", c.installPodroute},
 		{"DNS", "n1-kubelet", c.installDNS},
 	} {
 		if err := s.step(ctx); err != nil {
-			return fmt.Errorf("%s: %w\nthe end of %s:\n%s", s.done, err,
-				filepath.Join(c.Logs(), s.log+".log"), c.logTail(s.log, 15))
+			return fmt.Errorf("%s: %w\n%s", s.done, err, c.explain(ctx, s))
 		}
 		c.o.Progress("%5.1f s  %s", time.Since(began).Seconds(), s.done)
 	}
 	return nil
+}
+
+// explain is the end of the log that tells most.
+func (c *Cluster) explain(ctx context.Context, s stage) string {
+	if s.log == "" && c.o.Install == InstallManifest {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		defer cancel()
+		text, err := c.Kubectl(ctx, "-n", "kube-system", "logs", "-l", "app.kubernetes.io/name=podroute", "--prefix", "--tail=10",
+			"--all-containers")
+		if err != nil {
+			text += err.Error()
+		}
+		return "what the agents say:\n" + text
+	}
+	if s.log == "" {
+		s.log = "n1-podroute"
+	}
+	return fmt.Sprintf("the end of %s:\n%s", filepath.Join(c.Logs(), s.log+".log"), c.logTail(s.log, 15))
 }
 
 func (c *Cluster) startControlPlane(ctx context.Context) error {

@@ -17,6 +17,7 @@ var files embed.FS
 
 // settings is what the files below services/ and manifests/ are filled with.
 type settings struct {
+	Lab          string
 	Dir          string // of keys and configuration
 	ControlPlane string
 	ClusterCIDRs string
@@ -29,7 +30,7 @@ type settings struct {
 
 func (o *Options) settings(n Node) settings {
 	s := settings{
-		Dir: filepath.Join(o.Out, "cluster"), ControlPlane: ControlPlane,
+		Lab: o.labName(), Dir: filepath.Join(o.Out, "cluster"), ControlPlane: ControlPlane,
 		ClusterCIDRs: ClusterCIDRs, ServiceCIDRs: ServiceCIDRs,
 		Podroute: filepath.Join(o.Root, "build", "podroute"), ProxyMode: o.ProxyMode, Node: n,
 	}
@@ -151,7 +152,7 @@ func (s settings) write(name, file string) error {
 func (o *Options) writeUsers(dir string) error {
 	type user struct{ file, name, groups string }
 	users := []user{
-		{"admin", "admin", "system:masters"},
+		{"inside", "admin", "system:masters"},
 		{"controller-manager", "system:kube-controller-manager", ""},
 		{"scheduler", "system:kube-scheduler", ""},
 		{"kube-proxy", "system:kube-proxy", ""},

@@ -78,6 +78,11 @@ func (m Maker) agnhost(ctx context.Context, l *layer) error {
 		return err
 	}
 	l.link("/agnhost-2", "agnhost")
+	for _, name := range []string{"localhost.crt", "localhost.key"} { // what it serves TLS with
+		if err := l.program(m.Bin, name, "/"+name); err != nil {
+			return err
+		}
+	}
 	for _, name := range tools() {
 		if err := l.tool(ctx, name); err != nil {
 			return err

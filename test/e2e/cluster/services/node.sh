@@ -1,7 +1,7 @@
 # A node's machine, before its services: what a container runtime and a kubelet expect of a machine, and
 # what keeps them off the host. Runs inside the namespaces that the lab has made.
 set -eu
-name=podroute-e2e-$(hostname)
+name={{.Lab}}.$(hostname)
 
 # Pods' mounts are seen by whoever asks for propagation.
 mount --make-rshared /

@@ -1,0 +1,157 @@
+package scenarios
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/podroute/podroute/test/e2e/cluster"
+	"github.com/podroute/podroute/test/e2e/report"
+)
+
+// sideBySide is how many scenarios that disturb nothing run at once.
+const sideBySide = 3
+
+// Runner runs scenarios on a cluster. Self is the program's own file, which calls traffic.Serve; Done is
+// told of each result, in the order of the list, as soon as it and all before it are there.
+type Runner struct {
+	Cluster *cluster.Cluster
+	Self    string
+	Done    func(group int, c report.Case)
+}
+
+// Run runs the groups: first all that disturbs nothing, side by side, then the others one by one. Results
+// are in the order of the list. Scenarios that ctx cuts off are reported as skipped.
+func (r *Runner) Run(ctx context.Context, groups []Group) [][]report.Case {
+	results := make([][]report.Case, len(groups))
+	for g := range groups {
+		results[g] = make([]report.Case, len(groups[g].Scenarios))
+	}
+	slots, quiet := semaphore.NewWeighted(sideBySide), sync.WaitGroup{}
+	for g := range groups {
+		for i, s := range groups[g].Scenarios {
+			if s.Disturbs || slots.Acquire(ctx, 1) != nil {
+				continue
+			}
+			quiet.Go(func() {
+				defer slots.Release(1)
+				results[g][i] = r.one(ctx, s)
+			})
+		}
+	}
+	quiet.Wait()
+	for g := range groups {
+		for i, s := range groups[g].Scenarios {
+			if results[g][i].Name == "" {
+				results[g][i] = r.one(ctx, s)
+			}
+			r.Done(g, results[g][i])
+		}
+	}
+	return results
+}
+
+// one runs a scenario in a namespace of its own.
+func (r *Runner) one(ctx context.Context, s Scenario) report.Case {
+	c := report.Case{Name: s.Name, Shows: s.Shows}
+	if ctx.Err() != nil {
+		c.Skipped = "the run was interrupted"
+		return c
+	}
+	if s.Timeout == 0 {
+		s.Timeout = 2 * time.Minute
+	}
+	began := time.Now()
+	t := &T{Cluster: r.Cluster, Namespace: "e2e-" + s.Name, bin: r.Self}
+	err := t.within(ctx, s)
+	c.Took, c.Notes = time.Since(began), t.notes
+	if err != nil {
+		c.Failure = err.Error()
+		if file, err := t.writeFindings(ctx, s.Name); err == nil {
+			c.Failure += "\nwhat the cluster looked like: " + file
+		}
+	}
+	return c
+}
+
+func (t *T) within(ctx context.Context, s Scenario) (err error) {
+	limited, cancel := context.WithTimeout(ctx, s.Timeout)
+	defer cancel()
+	if err := t.Apply(limited, "{apiVersion: v1, kind: Namespace, metadata: {name: "+t.Namespace+"}}"); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil { // before the pods are gone
+			return
+		}
+		_, err = t.Kubectl(ctx, "delete", "namespace", t.Namespace, "--wait=false")
+	}()
+	// The namespace's service account has to be there before a pod.
+	err = cluster.Eventually(limited, 20*time.Second, func(ctx context.Context) error {
+		_, err := t.kubectl(ctx, "get", "serviceaccount", "default")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.Run(limited, t); err != nil {
+		if errors.Is(limited.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("not done within %v: %w", s.Timeout, err)
+		}
+		return err
+	}
+	if s.Disturbs {
+		if err := t.settled(ctx); err != nil {
+			return fmt.Errorf("the cluster does not recover: %w", err)
+		}
+	}
+	return nil
+}
+
+// settled waits until all nodes are ready and all pods of kube-system run.
+func (t *T) settled(ctx context.Context) error {
+	var names []string
+	for _, n := range cluster.Nodes() {
+		names = append(names, n.Name)
+	}
+	if err := t.NodesReady(ctx, 90*time.Second, names...); err != nil {
+		return err
+	}
+	_, err := t.Kubectl(ctx, "-n", "kube-system", "wait", "--for=condition=ready", "--timeout=60s", "pod", "--all")
+	return err
+}
+
+// writeFindings keeps what a person asks first after a failure, and ends the namespace.
+func (t *T) writeFindings(ctx context.Context, name string) (file string, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	var out strings.Builder
+	for _, args := range [][]string{
+		{"get", "nodes,pods", "-A", "-o", "wide"},
+		{"get", "noderoutings,bgppeers,routerconfigs", "-o", "yaml"},
+		{"-n", t.Namespace, "get", "events", "--sort-by=.lastTimestamp"},
+		{"-n", t.Namespace, "describe", "pods"},
+		{"-n", "kube-system", "logs", "-l", "app.kubernetes.io/name=podroute", "--prefix", "--tail=200"},
+	} {
+		text, err := t.Kubectl(ctx, args...)
+		fmt.Fprintf(&out, "$ kubectl %s\n%s", strings.Join(args, " "), text)
+		if err != nil {
+			fmt.Fprintln(&out, err)
+		}
+	}
+	_, _ = t.Kubectl(ctx, "delete", "namespace", t.Namespace, "--wait=false")
+	file = filepath.Join(t.Logs(), "failed-"+name+".txt")
+	return file, os.WriteFile(file, []byte(out.String()), 0o644)
+}
+
+// kubectl runs kubectl in the scenario's namespace.
+func (t *T) kubectl(ctx context.Context, args ...string) (string, error) {
+	return t.Kubectl(ctx, append([]string{"-n", t.Namespace}, args...)...)
+}
