@@ -150,7 +150,7 @@ func (s *Source) late() time.Duration {
 // synced tells whether everything that is wanted was read.
 func (s *Source) synced() bool {
 	for _, f := range s.desk.followers {
-		if err, _, synced := f.shelf.condition(); !synced && !refused(f.want, err) {
+		if synced, _, err := f.shelf.standing(); !synced && !refused(f.want, err) {
 			return false
 		}
 	}
@@ -169,7 +169,7 @@ func (s *Source) build() {
 		if hasStatus(f.want.kind) {
 			judged[f.want.kind] = judgement{f.shelf, f.shelf.copy()}
 		}
-		if err, _, _ := f.shelf.condition(); refused(f.want, err) {
+		if _, _, err := f.shelf.standing(); refused(f.want, err) {
 			in.Problems = append(in.Problems, config.Problem{
 				Object: f.want.slot, Message: "cannot be read: the API refuses it",
 				Mend: "allow the agent's service account to get, list and watch it",
@@ -188,7 +188,7 @@ func (s *Source) judgeOutage() time.Duration {
 	var reason error
 	for _, slot := range s.slots() {
 		f := s.desk.followers[slot]
-		err, since, _ := f.shelf.condition()
+		_, since, err := f.shelf.standing()
 		if err != nil && !refused(f.want, err) && (first.IsZero() || since.Before(first)) {
 			first, reason = since, err
 		}

@@ -92,14 +92,6 @@ func (r resource[T, P]) update(ctx context.Context, v P) (P, error) {
 	return into, r.wrap("update", v.GetName(), err)
 }
 
-func (r resource[T, P]) updateStatus(ctx context.Context, v P) (P, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	into := P(new(T))
-	err := r.request(r.rest.Put(), v.GetName()).SubResource("status").Body(v).Do(ctx).Into(into)
-	return into, r.wrap("update the status of", v.GetName(), err)
-}
-
 // patch changes an object, or with a subresource ("status") that part of it.
 func (r resource[T, P]) patch(ctx context.Context, name string, form types.PatchType, patch []byte, sub ...string) (P, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)

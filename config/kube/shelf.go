@@ -75,11 +75,11 @@ func (s *shelf) state(err error) {
 	s.err = err
 }
 
-// condition returns state's error and since when it has been so.
-func (s *shelf) condition() (err error, since time.Time, synced bool) { //nolint:revive // the error is what is asked for
+// standing returns whether everything was read, and why and since when the watch does not stand, if so.
+func (s *shelf) standing() (synced bool, since time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err, s.since, s.synced
+	return s.synced, s.since, s.err
 }
 
 // objects are those on the shelf, by name.

@@ -186,7 +186,7 @@ func (s *Source) known(slot string) bool {
 	if f == nil {
 		return false
 	}
-	_, _, synced := f.shelf.condition()
+	synced, _, _ := f.shelf.standing()
 	return synced || len(s.desk.kept) > 0
 }
 

@@ -1,0 +1,177 @@
+package config
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// BGPPeer is a BGP neighbour of the nodes that it selects.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,categories=podroute,shortName=bgpp
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:name=Address,type=string,JSONPath=`.spec.address`
+// +kubebuilder:printcolumn:name=AS,type=string,JSONPath=`.spec.asNumber`
+// +kubebuilder:printcolumn:name=Accepted,type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].message`,priority=1
+type BGPPeer struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   BGPPeerSpec `json:"spec,omitempty"`
+	Status Status      `json:"status,omitempty"`
+}
+
+// Families of addresses that a session carries.
+const (
+	FamilyIPv4 = "IPv4"
+	FamilyIPv6 = "IPv6"
+)
+
+// BGPPeerSpec is one neighbour. Exactly one of Address, Gateway and Interface is set.
+//
+// +kubebuilder:object:generate=true
+// +kubebuilder:validation:XValidation:rule="(has(self.address) && size(self.address) > 0 ? 1 : 0) + (has(self.gateway) && size(self.gateway) > 0 ? 1 : 0) + (has(self.interface) && size(self.interface) > 0 ? 1 : 0) == 1",message="exactly one of address, gateway and interface must be set"
+// +kubebuilder:validation:XValidation:rule="!(has(self.multihopTTL) && self.multihopTTL != 0 && has(self.ttlSecurity) && self.ttlSecurity != 0)",message="ttlSecurity excludes multihopTTL (RFC 5082)"
+// +kubebuilder:validation:XValidation:rule="!(has(self.localAS) && self.localAS != 0 && self.asNumber == 'internal')",message="localAS excludes asNumber internal"
+type BGPPeerSpec struct {
+	// NodeSelector selects the nodes that have this peer. Absent: all.
+	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+	// Address of the neighbour; a link-local one carries its zone (fe80::1%eth0).
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self.split('%')[0])",message="must be an IP address; a link-local one carries its zone, as in fe80::1%eth0"
+	Address string `json:"address,omitempty"`
+	// Gateway peers with the node's default gateway of that family: IPv4 or IPv6. (not yet served)
+	// +kubebuilder:validation:MaxLength=4
+	Gateway string `json:"gateway,omitempty"`
+	// Interface peers over a link without addresses (unnumbered). (not yet served)
+	// +kubebuilder:validation:MaxLength=15
+	Interface string `json:"interface,omitempty"`
+	// ASNumber of the neighbour: a number, "external" or "internal". Only numbers and "internal" are served yet.
+	ASNumber ASNumber `json:"asNumber"`
+	// LocalAS replaces our own AS number towards this neighbour.
+	// +kubebuilder:validation:Format=int64
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=4294967295
+	// +kubebuilder:validation:XValidation:rule="!(self in [23456, 65535, 4294967295])",message="is reserved (RFC 6793, RFC 7300)"
+	LocalAS uint32 `json:"localAS,omitempty"`
+	// Port of the neighbour. Default 179.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+	// Password for TCP MD5 (RFC 2385).
+	Password *PasswordSource `json:"password,omitempty"`
+	// SourceAddress is the local end of the session.
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self.split('%')[0])",message="must be an IP address"
+	SourceAddress string `json:"sourceAddress,omitempty"`
+	// Passive waits for the neighbour to connect.
+	Passive bool `json:"passive,omitempty"`
+	// MultihopTTL allows a neighbour that is not on a connected link, 2 to 255. Excludes TTLSecurity.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=255
+	// +kubebuilder:validation:XValidation:rule="self != 1",message="must be 2 to 255"
+	MultihopTTL int32 `json:"multihopTTL,omitempty"`
+	// TTLSecurity (RFC 5082) accepts packets only of a neighbour at most this many hops away, 1 to 254.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=254
+	TTLSecurity int32 `json:"ttlSecurity,omitempty"`
+	// Timers of the session.
+	Timers *PeerTimers `json:"timers,omitempty"`
+	// Families that the session carries. Default: both, as far as the node has addresses of them.
+	// +kubebuilder:validation:MaxItems=2
+	// +listType=set
+	// +kubebuilder:validation:items:Enum=IPv4;IPv6
+	Families []string `json:"families,omitempty"`
+	// Import adds to what is accepted from this neighbour, or takes away.
+	Import *PrefixFilter `json:"import,omitempty"`
+	// Export takes away from what is sent to this neighbour.
+	Export *PrefixFilter `json:"export,omitempty"`
+	// MaxPrefixes a family that the neighbour may send before its session is ended. Default 10000 on
+	// Nodes, 500000 on Routers.
+	// +kubebuilder:validation:Minimum=0
+	MaxPrefixes int32 `json:"maxPrefixes,omitempty"`
+	// GracefulRestart overrides RouterConfig's for this neighbour.
+	GracefulRestart *bool `json:"gracefulRestart,omitempty"`
+	// AllowOwnAS accepts routes whose AS path holds our own AS number up to this many times, 0 to 10.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10
+	AllowOwnAS int32 `json:"allowOwnAS,omitempty"`
+	// ReflectorClient makes the neighbour a client of ours (RFC 4456).
+	ReflectorClient bool `json:"reflectorClient,omitempty"`
+}
+
+// PeerTimers of a session (RFC 4271 section 4.2 and 10).
+//
+// +kubebuilder:object:generate=true
+// +kubebuilder:validation:XValidation:rule="!(has(self.hold) && has(self.keepalive)) || (duration(self.hold) == duration('0s') ? duration(self.keepalive) == duration('0s') : duration(self.keepalive) >= duration('1s') && duration(self.keepalive) < duration(self.hold))",message="keepalive must be at least 1s and less than hold"
+type PeerTimers struct {
+	// Hold time, 0 or 3 s to 65535 s. Default 90 s.
+	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || (duration(self) >= duration('3s') && duration(self) <= duration('65535s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 3s to 65535s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	Hold *metav1.Duration `json:"hold,omitempty"`
+	// Keepalive interval. Default a third of Hold.
+	// +kubebuilder:validation:XValidation:rule="(duration(self) >= duration('0s') && duration(self) <= duration('65535s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 0s to 65535s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	Keepalive *metav1.Duration `json:"keepalive,omitempty"`
+}
+
+// PasswordSource is a key of a Secret, or a file. Exactly one is set.
+//
+// +kubebuilder:object:generate=true
+// +kubebuilder:validation:XValidation:rule="has(self.secretRef) != (has(self.file) && size(self.file) > 0)",message="exactly one of secretRef and file must be set"
+type PasswordSource struct {
+	SecretRef *SecretKeyRef `json:"secretRef,omitempty"`
+	// File, absolute or relative to the folder of manifests, is read anew whenever it changes; a
+	// newline at its end is not part of the password.
+	// +kubebuilder:validation:MaxLength=4096
+	File string `json:"file,omitempty"`
+}
+
+// SecretKeyRef names a key of a Secret.
+//
+// +kubebuilder:object:generate=true
+type SecretKeyRef struct {
+	// Namespace, default kube-system.
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace,omitempty"`
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Key, default "password".
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key,omitempty"`
+}
+
+// PrefixFilter accepts and rejects prefixes. Reject wins. On import, Accept adds to what is accepted
+// anyway (prefixes inside ClusterCIDRs); on export, an empty Accept means everything.
+//
+// +kubebuilder:object:generate=true
+type PrefixFilter struct {
+	// +kubebuilder:validation:MaxItems=1000
+	// +listType=atomic
+	Accept []PrefixRange `json:"accept,omitempty"`
+	// +kubebuilder:validation:MaxItems=1000
+	// +listType=atomic
+	Reject []PrefixRange `json:"reject,omitempty"`
+}
+
+// PrefixRange is a set of prefixes: those inside CIDR whose length is between GE and LE.
+//
+// +kubebuilder:object:generate=true
+// +kubebuilder:validation:XValidation:rule="!has(self.ge) || self.ge == 0 || !has(self.le) || self.le == 0 || self.ge <= self.le",message="ge must not be larger than le"
+type PrefixRange struct {
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
+	CIDR string `json:"cidr"`
+	// GE, default the length of CIDR.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=128
+	GE int32 `json:"ge,omitempty"`
+	// LE, default the larger of GE and the length of CIDR: without both, the prefix itself only.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=128
+	LE int32 `json:"le,omitempty"`
+}

@@ -1,0 +1,118 @@
+package config
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// PoolUse is what the addresses of a pool are for.
+type PoolUse string
+
+// Uses of a pool.
+const (
+	UsePods          PoolUse = "pods"
+	UseLoadBalancers PoolUse = "loadBalancers"
+)
+
+// AddressPool is a range that blocks are cut from.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,categories=podroute,shortName=apool
+// +kubebuilder:subresource:status
+// +kubebuilder:printcolumn:name=CIDR,type=string,JSONPath=`.spec.cidr`
+// +kubebuilder:printcolumn:name=Block,type=integer,JSONPath=`.spec.blockSize`
+// +kubebuilder:printcolumn:name=Use,type=string,JSONPath=`.spec.use`,priority=1
+// +kubebuilder:printcolumn:name=Disabled,type=boolean,JSONPath=`.spec.disabled`,priority=1
+// +kubebuilder:printcolumn:name=Accepted,type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].message`,priority=1
+type AddressPool struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   AddressPoolSpec `json:"spec,omitempty"`
+	Status Status          `json:"status,omitempty"`
+}
+
+// AddressPoolSpec says what the range is for. CIDR and BlockSize never change.
+//
+// +kubebuilder:object:generate=true
+// +kubebuilder:validation:XValidation:rule="(has(self.blockSize) ? self.blockSize : 0) == (has(oldSelf.blockSize) ? oldSelf.blockSize : 0)",message="blockSize must not change: write a pool of another name"
+type AddressPoolSpec struct {
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="must not change: write a pool of another name"
+	CIDR string `json:"cidr"`
+	// BlockSize is the length of a block's prefix in bits. Default 26 for IPv4, 122 for IPv6.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=126
+	BlockSize int32 `json:"blockSize,omitempty"`
+	// NodeSelector selects the nodes that may own blocks.
+	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+	// NamespaceSelector selects the namespaces whose pods get addresses of this pool. Their pods get addresses
+	// of that family from no other pool. Absent: the pool is for all other pods.
+	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
+	// TopologyKey is a node label, podroute.io/rack for instance: the pool is cut into one range per value of the
+	// label, and a node claims blocks of its own value's range only, so that a rack has one aggregate, which is
+	// the routers' to originate.
+	// +kubebuilder:validation:MaxLength=317
+	TopologyKey string `json:"topologyKey,omitempty"`
+	// TopologySize is the length of a range's prefix in bits, with TopologyKey.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=126
+	TopologySize int32 `json:"topologySize,omitempty"`
+	// Exclusions are sub-ranges that no address is given from and no block claimed in.
+	// +kubebuilder:validation:MaxItems=256
+	// +listType=set
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
+	Exclusions []string `json:"exclusions,omitempty"`
+	// Reservations are sub-ranges whose addresses are given only to pods that ask for them (AnnotationAddresses).
+	// +kubebuilder:validation:MaxItems=256
+	// +listType=set
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
+	Reservations []string `json:"reservations,omitempty"`
+	// Use is what the addresses are for: pods (default). loadBalancers is not yet served.
+	Use PoolUse `json:"use,omitempty"`
+	// Disabled stops claims; blocks in use stay, and give addresses only while no other pool has any.
+	Disabled bool `json:"disabled,omitempty"`
+}
+
+// AddressBlock is a block of a pool owned by one node, or the range of one rack. Its name is its CIDR
+// written as an object name (10-0-0-0-26; IPv6 expanded in full): that no two objects have one name is
+// what makes ownership exclusive.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,categories=podroute,shortName=ablock
+// +kubebuilder:printcolumn:name=CIDR,type=string,JSONPath=`.spec.cidr`
+// +kubebuilder:printcolumn:name=Node,type=string,JSONPath=`.spec.node`
+// +kubebuilder:printcolumn:name=Value,type=string,JSONPath=`.spec.topologyValue`,priority=1
+// +kubebuilder:printcolumn:name=Pool,type=string,JSONPath=`.spec.pool`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == self.spec.cidr.replace('.', '-').replace('/', '-') || (self.metadata.name.matches('^([0-9a-f]{4}-){8}[0-9]{1,3}$') && isCIDR(self.metadata.name.substring(0, 39).replace('-', ':') + '/' + self.metadata.name.substring(40)) && cidr(self.metadata.name.substring(0, 39).replace('-', ':') + '/' + self.metadata.name.substring(40)) == cidr(self.spec.cidr))",message="must be named as its CIDR: 10-0-0-0-26 for 10.0.0.0/26; IPv6 with all digits"
+type AddressBlock struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec AddressBlockSpec `json:"spec,omitempty"`
+}
+
+// AddressBlockSpec says whose block it is.
+//
+// +kubebuilder:object:generate=true
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a block does not change: delete it, and write another"
+// +kubebuilder:validation:XValidation:rule="(has(self.node) && size(self.node) > 0 ? 1 : 0) + (has(self.topologyValue) && size(self.topologyValue) > 0 ? 1 : 0) == 1",message="exactly one of node and topologyValue must be set"
+type AddressBlockSpec struct {
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
+	CIDR string `json:"cidr"`
+	// Node that owns the block. Exactly one of Node and TopologyValue is set, and neither changes.
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node,omitempty"`
+	// +kubebuilder:validation:MaxLength=253
+	Pool string `json:"pool,omitempty"`
+	// TopologyValue makes the object a range of a pool with TopologyKey: only nodes with this value claim
+	// blocks in it.
+	// +kubebuilder:validation:MaxLength=63
+	TopologyValue string `json:"topologyValue,omitempty"`
+}
