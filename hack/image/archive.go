@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -20,11 +21,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// file is one file of the image; root owns it.
+// file is a file, folder or symbolic link of the image; root owns it.
 type file struct {
-	path string // in the image, without a leading slash
-	mode int64
-	from string // where its content is
+	kind   byte   // as in a tar archive
+	path   string // in the image, without a leading slash; a folder's ends with one
+	mode   int64
+	from   string // where a file's content is
+	target string // of a symbolic link
 }
 
 // assemble makes an image of one layer. Every time in it is the Unix epoch.
@@ -62,28 +65,20 @@ func assemble(files []file, arch, version string) (v1.Image, error) {
 	return mutate.ConfigFile(img, config)
 }
 
-// layer writes the files and their folders as a tar archive, by name.
+// layer writes what the image holds as a tar archive.
 func layer(files []file) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	for _, folder := range folders(files) {
-		h := &tar.Header{Typeflag: tar.TypeDir, Name: folder + "/", Mode: 0o755, ModTime: time.Unix(0, 0)}
-		if err := w.WriteHeader(h); err != nil {
-			return nil, err
+	for _, f := range tree(files) {
+		h := &tar.Header{Typeflag: f.kind, Name: f.path, Linkname: f.target, Mode: f.mode, ModTime: time.Unix(0, 0)}
+		var content []byte
+		if f.kind == tar.TypeReg {
+			var err error
+			if content, err = os.ReadFile(f.from); err != nil {
+				return nil, err
+			}
+			h.Size = int64(len(content))
 		}
-	}
-	// Runtimes name a pod's network namespace by either path; the DaemonSet mounts /run/netns.
-	run := &tar.Header{Typeflag: tar.TypeSymlink, Name: "var/run", Linkname: "../run", Mode: 0o777, ModTime: time.Unix(0, 0)}
-	if err := w.WriteHeader(run); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.path, b.path) })
-	for _, f := range files {
-		content, err := os.ReadFile(f.from)
-		if err != nil {
-			return nil, err
-		}
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: f.path, Mode: f.mode, Size: int64(len(content)), ModTime: time.Unix(0, 0)}
 		if err := w.WriteHeader(h); err != nil {
 			return nil, err
 		}
@@ -95,16 +90,46 @@ func layer(files []file) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// folders lists the folders of files, each after the one it is in.
-func folders(files []file) []string {
-	all := []string{"run", "var"}
+// tree is the files, the folders that they are in, and what else a container needs: folders first.
+func tree(files []file) []file {
+	all := slices.Clone(files)
+	folders := []string{"run", "var"}
 	for _, f := range files {
 		for dir := path.Dir(f.path); dir != "."; dir = path.Dir(dir) {
-			all = append(all, dir)
+			folders = append(folders, dir)
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	slices.Sort(folders)
+	for _, dir := range slices.Compact(folders) {
+		all = append(all, file{kind: tar.TypeDir, path: dir + "/", mode: 0o755})
+	}
+	// Runtimes name a pod's network namespace by either path; the DaemonSet mounts /run/netns.
+	all = append(all, file{kind: tar.TypeSymlink, path: "var/run", target: "../run", mode: 0o777})
+	slices.SortFunc(all, func(a, b file) int { return strings.Compare(a.path, b.path) })
+	return all
+}
+
+// write puts the files into a folder, for a Dockerfile to copy.
+func write(files []file, dir string) error {
+	for _, f := range tree(files) {
+		at := filepath.Join(dir, f.path)
+		var err error
+		switch f.kind {
+		case tar.TypeDir:
+			err = os.MkdirAll(at, fs.FileMode(f.mode))
+		case tar.TypeSymlink:
+			err = os.Symlink(f.target, at)
+		default:
+			var content []byte
+			if content, err = os.ReadFile(f.from); err == nil {
+				err = os.WriteFile(at, content, fs.FileMode(f.mode))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // save writes the archive, whole or not at all.

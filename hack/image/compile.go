@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"fmt"
@@ -40,13 +41,13 @@ func (b build) compile(ctx context.Context, dir string) ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := []file{{path: "LICENSE", mode: 0o644, from: filepath.Join(root, "LICENSE")}}
+	files := []file{{kind: tar.TypeReg, path: "LICENSE", mode: 0o644, from: filepath.Join(root, "LICENSE")}}
 	for i, p := range programs {
 		at := filepath.Join(dir, fmt.Sprint(i))
 		if err := p.compile(ctx, b.arch, at); err != nil {
 			return nil, fmt.Errorf("build %s for linux/%s: %w", p.pkg, b.arch, err)
 		}
-		files = append(files, file{path: p.path, mode: 0o755, from: at})
+		files = append(files, file{kind: tar.TypeReg, path: p.path, mode: 0o755, from: at})
 	}
 	return files, nil
 }

@@ -34,13 +34,14 @@ func main() {
 
 // build says what to build.
 type build struct {
-	tag, out, arch, version string
+	tag, out, folder, arch, version string
 }
 
 func run(ctx context.Context) error {
 	var b build
 	flag.StringVar(&b.tag, "tag", "localhost/podroute:dev", "the image's name and tag")
 	flag.StringVar(&b.out, "o", root+"/build/podroute-image.tar", "the archive to write")
+	flag.StringVar(&b.folder, "files", "", "write the image's files into this folder instead, for a Dockerfile")
 	flag.StringVar(&b.arch, "arch", runtime.GOARCH, "the machine to build for, as GOARCH names it")
 	flag.StringVar(&b.version, "version", "unknown", "what podroute --version says")
 	flag.Parse()
@@ -55,6 +56,9 @@ func run(ctx context.Context) error {
 	files, err := b.compile(ctx, scratch)
 	if err != nil {
 		return err
+	}
+	if b.folder != "" {
+		return write(files, b.folder)
 	}
 	img, err := assemble(files, b.arch, b.version)
 	if err != nil {
