@@ -9,6 +9,8 @@
 //     End-of-RIB (RFC 4724 section 2) tells a neighbour the truth.
 //   - Nothing is imported and nothing is exported unless a rule of policy.go says so: the default of
 //     both directions is to reject.
+//   - What neighbours say is kept, judged and selected in our own table (learned.go, hear.go, selection.go);
+//     gobgp imports only what it has to pass on.
 //   - A session is torn down only for a change of what it has negotiated (see sessionKey). Filters,
 //     paths and attributes change under running sessions.
 //   - Learned says Synced only for routes that it has already handed out: a caller that removes stale
@@ -16,11 +18,10 @@
 //   - One bad peer is reported (PeerError) and left out; it never stops the others.
 //
 // Concurrency: a mutex orders Set, Restart, Leave and the housekeeping of Run, which are the only
-// callers that change the speaker. gobgp's watcher goroutine calls back for every best path and every
-// change of a session; the callbacks only note what happened, in table (learned.go) and sessions
-// (sessions.go), each under a mutex of its own, because gobgp's queue grows without bound while a
-// callback runs. Work that follows an event (a soft reset, a redial) is put on an agenda, which Run
-// works off.
+// callers that change the speaker. gobgp's session goroutines bring UPDATEs into table, by way of its log;
+// its watcher goroutine brings changes of sessions into sessions. Each has a mutex of its own, table's
+// inside that of sessions, and neither calls gobgp while holding it: gobgp waits for them under its locks.
+// Work that follows an event (a soft reset, a redial) is put on an agenda, which Run works off.
 //
 // gobgp opens its sockets on threads of its own choosing: the speaker lives in the network namespace
 // of the process, and there is one speaker a process, because gobgp keeps its path selection options in
