@@ -76,7 +76,7 @@ func (s *Server) Up() {
 		"--service-account-key-file="+filepath.Join(s.dir, "sa.key"), "--service-account-signing-key-file="+filepath.Join(s.dir, "sa.key"),
 		"--audit-policy-file="+filepath.Join(s.dir, "audit.yaml"), "--audit-log-path="+s.Audit)
 	s.Eventually("the API server is ready", startWithin, func() bool {
-		_, err := s.TryKubectl("get", "--raw", "/readyz")
+		_, err := s.kubectl("get", "--raw", "/readyz")
 		return err == nil
 	})
 }
@@ -90,7 +90,7 @@ func (s *Server) Down() {
 // Kubectl runs kubectl as admin and returns what it printed. It ends the test if it fails.
 func (s *Server) Kubectl(args ...string) string {
 	s.t.Helper()
-	out, err := s.TryKubectl(args...)
+	out, err := s.kubectl(args...)
 	if err != nil {
 		s.t.Fatalf("kubectl %s: %v", strings.Join(args, " "), err)
 	}
@@ -107,8 +107,7 @@ func (s *Server) Apply(manifests string) {
 	s.Kubectl("apply", "--server-side", "-f", file)
 }
 
-// TryKubectl runs kubectl as admin; an error has what it complained of.
-func (s *Server) TryKubectl(args ...string) (string, error) {
+func (s *Server) kubectl(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), startWithin)
 	defer cancel()
 	var out, problem bytes.Buffer
