@@ -32,6 +32,11 @@ type Group struct {
 func All() []Group {
 	return []Group{
 		{"The Kubernetes network model", model()},
+		{"Services, probes", services()},
+		{"Operation, under traffic", operation()},
+		{"Nodes that come and go, under traffic", nodes()},
+		{"Crowds of pods", crowds()},
+		{"Configuration", configuration()},
 	}
 }
 

@@ -45,7 +45,8 @@ func ping(ctx context.Context, target string, answered func()) (Tally, error) {
 	if to.Is6() {
 		network, p.request, p.reply = "ip6:ipv6-icmp", echoRequest6, echoReply6
 	}
-	if p.conn, err = net.ListenPacket(network, ""); err != nil {
+	var l net.ListenConfig
+	if p.conn, err = l.ListenPacket(ctx, network, ""); err != nil {
 		return Tally{}, fmt.Errorf("ping: %w", err)
 	}
 	defer func() { _ = p.conn.Close() }()
