@@ -63,7 +63,11 @@ func (c *Cluster) up(ctx context.Context, began time.Time) error {
 		{"podroute, nodes ready", "", c.installPodroute},
 		{"DNS", "n1-kubelet", c.installDNS},
 	} {
-		if err := s.step(ctx); err != nil {
+		err := s.step(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w\n%s", s.done, err, c.explain(ctx, s))
 		}
 		c.o.Progress("%5.1f s  %s", time.Since(began).Seconds(), s.done)
