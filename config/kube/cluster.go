@@ -10,3 +10,6 @@ func (s *Source) Report(r config.NodeReport) { s.herald.take(r) }
 // has said that the machine shuts down. It goes by the last that the watch told: an API that is away
 // sends nobody off.
 func (s *Source) Departing() bool { return s.herald.departing() }
+
+// Problems are what keeps the cluster from being told of this node.
+func (s *Source) Problems() []config.Problem { return s.herald.problems() }

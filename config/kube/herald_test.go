@@ -34,6 +34,7 @@ type nodeAPI struct {
 	objects map[string]map[string]any // "nodes/a"
 	version int
 	away    bool
+	forbid  string // requests that begin so: "PATCH nodes/"
 	writes  []string // "PATCH nodes/a/status"
 	meddle  func()   // called once, before the next JSON patch of a Node
 }
@@ -52,6 +53,10 @@ func (a *nodeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if a.away {
 		a.fail(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)
+		return
+	}
+	if a.forbid != "" && strings.HasPrefix(r.Method+" "+path, a.forbid) {
+		a.fail(w, http.StatusForbidden, metav1.StatusReasonForbidden)
 		return
 	}
 	if r.Method != http.MethodGet {
@@ -411,6 +416,36 @@ func TestAway(t *testing.T) {
 	if n := a.count("PATCH noderoutings"); n != 1 {
 		t.Errorf("%d writes, want 1: %v", n, a.writes)
 	}
+}
+
+// TestRefused: what the API refuses is a problem after a while, and keeps nothing else from being said.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	a, h := newNodeAPI(t)
+	a.mu.Lock()
+	a.forbid = "PATCH nodes/"
+	a.mu.Unlock()
+	h.take(allWell)
+	eventually(t, "the NodeRouting is written", func() bool { return a.routing().Status.Established == 1 })
+	eventually(t, "the refusal is noted", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.refused != nil
+	})
+	if p := h.problems(); p != nil {
+		t.Errorf("at once: %v", p)
+	}
+	h.mu.Lock()
+	h.troubled = time.Now().Add(-refusedLeast)
+	h.mu.Unlock()
+	if p := h.problems(); len(p) != 1 || p[0].Object != "Node/a" || !strings.Contains(p[0].Message, "patch nodes/a") {
+		t.Errorf("after a while: %v", p)
+	}
+	a.mu.Lock()
+	a.forbid = ""
+	a.mu.Unlock()
+	eventually(t, "ready", func() bool { return len(a.taints()) == 2 })
+	eventually(t, "no problem is left", func() bool { return h.problems() == nil })
 }
 
 // TestTaintsMoved: somebody changes the taints between our look and our patch.

@@ -2,10 +2,12 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/podroute/podroute/config"
 )
@@ -17,6 +19,9 @@ import (
 // verifyEvery is how often what was written is compared with what is there, which costs a read.
 const verifyEvery = 10 * time.Minute
 
+// refusedLeast is how long the API refuses before that is a problem.
+const refusedLeast = 30 * time.Second
+
 // herald tells the cluster of this node.
 type herald struct {
 	*client
@@ -26,6 +31,9 @@ type herald struct {
 	report *config.NodeReport // the last that was handed over
 	fresh  bool               // and is not written yet
 	own    sighting
+	// refused is what the API says no to; troubled, since when.
+	refused  error
+	troubled time.Time
 
 	events events
 	// What follows belongs to run's goroutine.
@@ -78,6 +86,7 @@ func (h *herald) run(ctx context.Context) error {
 		}
 		for said := ""; ; {
 			err := h.write(ctx)
+			h.note(err)
 			if err == nil {
 				b.reset()
 				break
@@ -96,6 +105,33 @@ func (h *herald) run(ctx context.Context) error {
 	}
 }
 
+// note keeps what the API refuses. That it is away is a problem of the Snapshot already.
+func (h *herald) note(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) && !apierrors.IsNotFound(err) {
+		h.refused = nil
+		return
+	}
+	if h.refused == nil {
+		h.troubled = time.Now()
+	}
+	h.refused = err
+}
+
+// problems are those that last: an API server that has just started knows neither permissions nor kinds.
+func (h *herald) problems() []config.Problem {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refused == nil || time.Since(h.troubled) < refusedLeast {
+		return nil
+	}
+	return []config.Problem{{
+		Object: "Node/" + h.node, Message: "the cluster cannot be told of this node: " + h.refused.Error(),
+		Mend: "apply podroute's CustomResourceDefinitions and the permissions of its service account anew",
+	}}
+}
+
 // write brings the API up to date with the last report.
 func (h *herald) write(ctx context.Context) error {
 	h.mu.Lock()
@@ -112,10 +148,8 @@ func (h *herald) write(ctx context.Context) error {
 		h.see(n)
 		own.take(n)
 	}
-	if err := h.writeNode(ctx, *r, own, fresh); err != nil {
-		return err
-	}
-	if err := h.publish(ctx, r, own.uid); err != nil {
+	// One thing that the API refuses does not keep the others from being said.
+	if err := errors.Join(h.writeNode(ctx, *r, own, fresh), h.publish(ctx, r, own.uid)); err != nil {
 		return err
 	}
 	h.mu.Lock()

@@ -16,6 +16,8 @@ type Cluster interface {
 	// Departing tells whether this node goes for good: its Node object is gone or being deleted, or the machine
 	// shuts down. SIGTERM then takes the form of leaving.
 	Departing() bool
+	// Problems are what keeps the cluster from being told.
+	Problems() []config.Problem
 	// Claim makes the first candidate that nobody has this node's, or its rack's, and returns it; config.ErrTaken
 	// where there is none.
 	Claim(ctx context.Context, c config.Claim) (netip.Prefix, error)

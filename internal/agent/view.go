@@ -40,6 +40,9 @@ func (a *Agent) problems(l *loop) []config.Problem {
 	for _, err := range split(l.failed) {
 		out = append(out, config.Problem{Object: "Node/" + a.NodeName, Message: err.Error()})
 	}
+	if a.Cluster != nil {
+		out = append(out, a.Cluster.Problems()...)
+	}
 	why := map[string][]netip.Prefix{}
 	for p, err := range l.unresolved {
 		why[err.Error()] = append(why[err.Error()], p)
