@@ -16,7 +16,8 @@ import (
 // A report costs a write to the API on each of maybe thousands of nodes. So what matters is reported at once,
 // or, where it keeps changing, ever more seldom; and numbers that only drift, now and then.
 const (
-	lookEvery   = time.Second
+	lookEvery   = time.Second      // while something is about to be decided or said
+	calmEvery   = 10 * time.Second // else: what matters wakes the reporter
 	lookBound   = 10 * time.Second // of one look
 	gapLeast    = 2 * time.Second  // between two reports
 	gapMost     = time.Minute
@@ -34,16 +35,21 @@ func (a *Agent) report(ctx context.Context) error {
 		_, patience, _ := a.Source.Snapshot().Router.Spec.Restart()
 		r.readiness.grace = a.started.Add(max(patience, unreadyAfter))
 	}
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-tick.C:
+		case <-timer.C:
 		case <-a.stirred:
 		}
 		r.turn(ctx)
+		if r.settled() {
+			timer.Reset(calmEvery)
+		} else {
+			timer.Reset(lookEvery)
+		}
 	}
 }
 
@@ -61,6 +67,11 @@ type reporter struct {
 	readiness readiness
 	pace      pace
 	failed    bool // the last look failed
+}
+
+// settled tells whether nothing but an event can change what is said.
+func (r *reporter) settled() bool {
+	return !r.failed && !r.pace.waiting && r.readiness.now == ready && r.readiness.failing.IsZero()
 }
 
 // turn looks at the node and reports what is worth it. A look that fails is said once: the loop may be busy.
@@ -187,6 +198,8 @@ type pace struct {
 	last config.NodeReport
 	at   time.Time // of the last report; zero: there was none
 	gap  time.Duration
+	// waiting: something matters and has to wait for the gap.
+	waiting bool
 }
 
 // due tells whether a report is worth it at a time, and takes it for done if so. A change of readiness is
@@ -195,12 +208,14 @@ type pace struct {
 func (p *pace) due(now time.Time, r config.NodeReport) bool {
 	urgent := p.at.IsZero() || r.Ready != p.last.Ready || r.Undecided != p.last.Undecided
 	since := now.Sub(p.at)
+	matters := urgent || !reflect.DeepEqual(essence(r), essence(p.last))
+	p.waiting = matters && !urgent && since < max(p.gap, gapLeast)
 	switch {
+	case p.waiting:
+		return false
 	case urgent:
 		p.gap = gapLeast
-	case since < max(p.gap, gapLeast):
-		return false
-	case !reflect.DeepEqual(essence(r), essence(p.last)):
+	case matters:
 		if since < 4*p.gap {
 			p.gap = min(2*p.gap, gapMost)
 		} else {
