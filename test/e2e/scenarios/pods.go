@@ -39,6 +39,7 @@ type Pod struct {
 	Name, Node string
 	IPs        []netip.Addr
 	container  string
+	uid        string
 }
 
 // IPv4 of the pod.
@@ -104,7 +105,7 @@ func (t *T) AwaitPods(ctx context.Context, wants ...Want) ([]Pod, error) {
 
 // running takes from a pod what tests ask of it, once it is ready.
 func running(p *corev1.Pod) (Pod, error) {
-	out := Pod{Name: p.Name, Node: p.Spec.NodeName}
+	out := Pod{Name: p.Name, Node: p.Spec.NodeName, uid: string(p.UID)}
 	ready := false
 	for _, c := range p.Status.Conditions {
 		ready = ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue

@@ -1,0 +1,3 @@
+package scenarios
+
+func configuration() []Scenario { return nil }

@@ -1,0 +1,3 @@
+package scenarios
+
+func nodes() []Scenario { return nil }
