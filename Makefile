@@ -12,10 +12,12 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 GOLANGCI_LINT_VERSION := v2.15.0
 PROTOC_GEN_GO_GRPC_VERSION := v1.6.2
 CONTROLLER_GEN_VERSION := v0.23.0
+HELM_VERSION := v4.3.1
 
 CACHE := $(CURDIR)/.cache
 BIN := $(CACHE)/bin
 LINT := $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+HELM := $(BIN)/helm-$(HELM_VERSION)
 export GOLANGCI_LINT_CACHE := $(CACHE)/golangci-lint
 
 # Packages built and tested at the same time, and how long one package's tests may take.
@@ -121,6 +123,10 @@ manifests: ## Copy the CRDs into the Helm chart, and validate what deploy/ insta
 	cp deploy/crds/*.yaml deploy/helm/podroute/crds/
 	go -C test/manifests test -count=1 . # what it reads is outside its module, where the cache does not look
 
+.PHONY: helm
+helm: $(HELM) ## Build the helm command line into .cache/bin, where there is none
+	@echo '$<'
+
 .PHONY: generated
 generated: plugins
 	PATH='$(BIN)':"$$PATH" hack/generated.sh
@@ -163,3 +169,6 @@ $(BIN)/controller-gen-%:
 
 $(BIN)/golangci-lint-%:
 	@hack/install.sh github.com/golangci/golangci-lint/v2/cmd/golangci-lint '$*' '$@'
+
+$(BIN)/helm-%:
+	@hack/install.sh helm.sh/helm/v4/cmd/helm '$*' '$@'
