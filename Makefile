@@ -58,6 +58,7 @@ demo: demo-packages build ## Two racks, four nodes, twelve pods: prove the main 
 .PHONY: test
 test: test-packages ## Every test, with the race detector (as root); PKG=./routes RUN=TestName narrows it
 	go run ./hack/testreport -race -p $(JOBS) -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(PKG)
+	$(if $(filter-out ./...,$(PKG))$(RUN),,go -C test/crds test ./...)
 
 .PHONY: check
 check: lint vet generated ## Format, lint, vet, layering, links, manifests, modules, generated files; offline once the tools are built

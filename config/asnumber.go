@@ -11,7 +11,7 @@ import (
 //
 // +kubebuilder:validation:XIntOrString
 // +kubebuilder:validation:Type=""
-// +kubebuilder:validation:XValidation:rule="type(self) == int ? (self >= 1 && self <= 4294967294 && self != 23456 && self != 65535) : (self in ['internal', 'external'] || string(self).matches('^[0-9]{1,10}$'))",message="must be 1 to 4294967294 and not reserved, internal or external"
+// +kubebuilder:validation:XValidation:rule="type(self) == int ? (self >= 1 && self <= 4294967294 && self != 23456 && self != 65535) : (self in ['internal', 'external'] || (string(self).matches('^[0-9]{1,10}$') && int(string(self)) >= 1 && int(string(self)) <= 4294967294 && !(string(self) in ['23456', '65535'])))",message="must be 1 to 4294967294 and not reserved, internal or external"
 type ASNumber string
 
 // AS numbers by relation.

@@ -44,6 +44,7 @@ func (r *report) cidr(field, s string) (netip.Prefix, bool) {
 // also, if that is not nil.
 func (r *report) cidrs(field string, list []string, also func(field string, p netip.Prefix) bool) []netip.Prefix {
 	var ps []netip.Prefix
+	r.atMost(field, len(list))
 	for i, s := range list {
 		p, ok := r.cidr(indexed(field, i), s)
 		if !ok {
@@ -62,6 +63,16 @@ func (r *report) cidrs(field string, list []string, also func(field string, p ne
 		}
 	}
 	return ps
+}
+
+// mostItems is how long a list may be: the API server bounds the cost of checking an object.
+const mostItems = 256
+
+// atMost reports a list that is too long.
+func (r *report) atMost(field string, items int) {
+	if items > mostItems {
+		r.addf(field, fmt.Sprintf("list at most %d, in several objects if need be", mostItems), "holds %d items", items)
+	}
 }
 
 // apart reports prefixes of one list that overlap those of another.

@@ -99,19 +99,19 @@ type RouterConfigSpec struct {
 	// +kubebuilder:validation:Enum=Node;Pool
 	PodSubnets SubnetSource `json:"podSubnets,omitempty"`
 	// ClusterCIDRs are the ranges that all pod addresses lie in.
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
 	ClusterCIDRs []string `json:"clusterCIDRs,omitempty"`
 	// NodeCIDRs are the ranges that the nodes' own addresses lie in.
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
 	NodeCIDRs []string `json:"nodeCIDRs,omitempty"`
 	// ServiceCIDRs are the ranges of ClusterIPs; never imported, never overlapping pod ranges.
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
@@ -138,6 +138,7 @@ type RouterConfigSpec struct {
 	Readiness ReadinessSpec `json:"readiness,omitempty"`
 	// BlockQuarantine is how long the blocks of a node that no longer exists stay its own after the last sign of
 	// it, 1 min to 30 days. Default 1 h.
+	// +kubebuilder:validation:XValidation:rule="(duration(self) >= duration('60s') && duration(self) <= duration('2592000s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 60s to 2592000s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	BlockQuarantine *metav1.Duration `json:"blockQuarantine,omitempty"`
@@ -151,7 +152,7 @@ type MasqueradeSpec struct {
 	Disabled bool `json:"disabled,omitempty"`
 	// Exclude are destinations reached with the pod's own address, besides ClusterCIDRs, NodeCIDRs
 	// and ServiceCIDRs.
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"

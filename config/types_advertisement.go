@@ -20,6 +20,7 @@ type Advertisement struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// +required
 	Spec   AdvertisementSpec `json:"spec,omitempty"`
 	Status Status            `json:"status,omitempty"`
 }
@@ -42,19 +43,19 @@ type AdvertisementSpec struct {
 	// NodeAddresses advertises the node's own addresses (/32, /128), for nodes that have them on loopback.
 	NodeAddresses bool `json:"nodeAddresses,omitempty"`
 	// Connected advertises the prefixes of the node's links that lie in these ranges.
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
 	Connected []string `json:"connected,omitempty"`
 	// Prefixes are advertised as they stand.
-	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
 	Prefixes []string `json:"prefixes,omitempty"`
 	// Communities (RFC 1997, "64512:100" or a well-known name) and large communities (RFC 8092, "1:2:3").
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
 	// +kubebuilder:validation:items:Pattern=`^(no-export|no-advertise|no-export-subconfed|no-peer|blackhole|graceful-shutdown|\d{1,10}(:\d{1,10}){1,2})$`
 	Communities []string `json:"communities,omitempty"`

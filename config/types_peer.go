@@ -18,6 +18,7 @@ type BGPPeer struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// +required
 	Spec   BGPPeerSpec `json:"spec,omitempty"`
 	Status Status      `json:"status,omitempty"`
 }
@@ -39,7 +40,8 @@ type BGPPeerSpec struct {
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 	// Address of the neighbour; a link-local one carries its zone (fe80::1%eth0).
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self.split('%')[0])",message="must be an IP address; a link-local one carries its zone, as in fe80::1%eth0"
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self.split('%')[0])",message="must be an IP address"
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || !isIP(self.split('%')[0]) || self.contains('%') == (ip(self.split('%')[0]).family() == 6 && ip(self.split('%')[0]).isLinkLocalUnicast())",message="an IPv6 link-local address carries its zone, as in fe80::1%eth0, and no other does"
 	Address string `json:"address,omitempty"`
 	// Gateway peers with the node's default gateway of that family: IPv4 or IPv6. (not yet served)
 	// +kubebuilder:validation:MaxLength=4
@@ -104,7 +106,7 @@ type BGPPeerSpec struct {
 // PeerTimers of a session (RFC 4271 section 4.2 and 10).
 //
 // +kubebuilder:object:generate=true
-// +kubebuilder:validation:XValidation:rule="!(has(self.hold) && has(self.keepalive)) || (duration(self.hold) == duration('0s') ? duration(self.keepalive) == duration('0s') : duration(self.keepalive) >= duration('1s') && duration(self.keepalive) < duration(self.hold))",message="keepalive must be at least 1s and less than hold"
+// +kubebuilder:validation:XValidation:rule="!has(self.keepalive) || (has(self.hold) && duration(self.hold) == duration('0s') ? duration(self.keepalive) == duration('0s') : duration(self.keepalive) >= duration('1s') && duration(self.keepalive) < duration(has(self.hold) ? self.hold : '90s'))",message="keepalive must be at least 1s and less than hold"
 type PeerTimers struct {
 	// Hold time, 0 or 3 s to 65535 s. Default 90 s.
 	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || (duration(self) >= duration('3s') && duration(self) <= duration('65535s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 3s to 65535s"
@@ -150,10 +152,10 @@ type SecretKeyRef struct {
 //
 // +kubebuilder:object:generate=true
 type PrefixFilter struct {
-	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=atomic
 	Accept []PrefixRange `json:"accept,omitempty"`
-	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:MaxItems=256
 	// +listType=atomic
 	Reject []PrefixRange `json:"reject,omitempty"`
 }
@@ -161,6 +163,7 @@ type PrefixFilter struct {
 // PrefixRange is a set of prefixes: those inside CIDR whose length is between GE and LE.
 //
 // +kubebuilder:object:generate=true
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || [has(self.ge) ? self.ge : 0, has(self.le) ? self.le : 0].all(n, n == 0 || n >= cidr(self.cidr).prefixLength() && n <= (cidr(self.cidr).ip().family() == 4 ? 32 : 128))",message="ge and le must lie between the length of cidr and that of an address"
 // +kubebuilder:validation:XValidation:rule="!has(self.ge) || self.ge == 0 || !has(self.le) || self.le == 0 || self.ge <= self.le",message="ge must not be larger than le"
 type PrefixRange struct {
 	// +kubebuilder:validation:MaxLength=43

@@ -5,6 +5,8 @@ import (
 )
 
 // PoolUse is what the addresses of a pool are for.
+//
+// +kubebuilder:validation:Enum=pods;loadBalancers
 type PoolUse string
 
 // Uses of a pool.
@@ -29,14 +31,20 @@ type AddressPool struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// +required
 	Spec   AddressPoolSpec `json:"spec,omitempty"`
 	Status Status          `json:"status,omitempty"`
 }
 
-// AddressPoolSpec says what the range is for. CIDR and BlockSize never change.
+// AddressPoolSpec says what the range is for. CIDR, BlockSize, TopologyKey and TopologySize never change.
 //
 // +kubebuilder:object:generate=true
-// +kubebuilder:validation:XValidation:rule="(has(self.blockSize) ? self.blockSize : 0) == (has(oldSelf.blockSize) ? oldSelf.blockSize : 0)",message="blockSize must not change: write a pool of another name"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || cidr(self.cidr).prefixLength() <= (cidr(self.cidr).ip().family() == 4 ? 30 : 126)",message="cidr must be /30 or shorter, /126 for IPv6"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.blockSize) || self.blockSize == 0 || (self.blockSize >= cidr(self.cidr).prefixLength() && self.blockSize <= (cidr(self.cidr).ip().family() == 4 ? 30 : 126))",message="blockSize must lie between the length of cidr and 30, 126 for IPv6"
+// +kubebuilder:validation:XValidation:rule="(has(self.topologyKey) && size(self.topologyKey) > 0) == (has(self.topologySize) && self.topologySize != 0)",message="topologyKey and topologySize go together"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.exclusions) || (!(self.cidr in self.exclusions) && self.exclusions.all(e, !isCIDR(e) || cidr(self.cidr).containsCIDR(e)))",message="exclusions must lie inside cidr, and not be the whole of it"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.reservations) || self.reservations.all(e, !isCIDR(e) || cidr(self.cidr).containsCIDR(e))",message="reservations must lie inside cidr"
+// +kubebuilder:validation:XValidation:rule="[self, oldSelf].map(s, has(s.blockSize) && s.blockSize != 0 ? s.blockSize : [cidr(s.cidr).prefixLength(), cidr(s.cidr).ip().family() == 4 ? 26 : 122].max()).isSorted() && [oldSelf, self].map(s, has(s.blockSize) && s.blockSize != 0 ? s.blockSize : [cidr(s.cidr).prefixLength(), cidr(s.cidr).ip().family() == 4 ? 26 : 122].max()).isSorted()",message="blockSize must not change: write a pool of another name"
 type AddressPoolSpec struct {
 	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
@@ -94,13 +102,15 @@ type AddressBlock struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// +required
 	Spec AddressBlockSpec `json:"spec,omitempty"`
 }
 
 // AddressBlockSpec says whose block it is.
 //
 // +kubebuilder:object:generate=true
-// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="a block does not change: delete it, and write another"
+// +kubebuilder:validation:XValidation:rule="has(self.node) == has(oldSelf.node) && (!has(self.node) || self.node == oldSelf.node)",message="node must not change: delete the block, and write another"
+// +kubebuilder:validation:XValidation:rule="has(self.topologyValue) == has(oldSelf.topologyValue) && (!has(self.topologyValue) || self.topologyValue == oldSelf.topologyValue)",message="topologyValue must not change: delete the range, and write another"
 // +kubebuilder:validation:XValidation:rule="(has(self.node) && size(self.node) > 0 ? 1 : 0) + (has(self.topologyValue) && size(self.topologyValue) > 0 ? 1 : 0) == 1",message="exactly one of node and topologyValue must be set"
 type AddressBlockSpec struct {
 	// +kubebuilder:validation:MaxLength=43

@@ -83,6 +83,12 @@ func (r *report) advertisement(s *AdvertisementSpec) {
 	if !s.PodSubnets && !s.NodeAddresses && len(s.Connected) == 0 && len(s.Prefixes) == 0 {
 		r.add("spec", "advertises nothing", "set one of podSubnets, nodeAddresses, connected, prefixes")
 	}
+	for _, list := range []struct {
+		field string
+		items int
+	}{{"spec.peers", len(s.Peers)}, {"spec.prefixes", len(s.Prefixes)}, {"spec.communities", len(s.Communities)}} {
+		r.atMost(list.field, list.items)
+	}
 	for i, name := range s.Peers {
 		if name == "" || slices.Contains(s.Peers[:i], name) {
 			r.addf(indexed("spec.peers", i), "remove it", "%q is empty or there twice", name)

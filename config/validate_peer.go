@@ -137,6 +137,7 @@ func (r *report) filter(field string, f *PrefixFilter) {
 		field  string
 		ranges []PrefixRange
 	}{{field + ".accept", f.Accept}, {field + ".reject", f.Reject}} {
+		r.atMost(list.field, len(list.ranges))
 		for i, pr := range list.ranges {
 			at := indexed(list.field, i)
 			p, ok := r.cidr(at+".cidr", pr.CIDR)
