@@ -2,9 +2,12 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,8 +18,12 @@ import (
 // A claim creates an AddressBlock. The API server accepts one object of a name, and the name is the CIDR: so
 // of any number of claims of one block one succeeds, and a claim costs one write where nobody else came first.
 
-// claimPatience is how many taken candidates a claim meets before it asks which others are.
-const claimPatience = 2
+const (
+	// claimPatience is how many taken candidates a claim meets before it asks which others are.
+	claimPatience = 2
+	// takenFor is how long a block that was found taken is not tried again, unless there are no others.
+	takenFor = time.Minute
+)
 
 // ClaimCosts counts what claims have cost.
 type ClaimCosts struct {
@@ -24,11 +31,13 @@ type ClaimCosts struct {
 	Writes, Reads int // requests, those of failed claims too
 }
 
-// claimer counts, and remembers which pools it has looked into.
+// claimer makes a node's claims one after another, and remembers what it met.
 type claimer struct {
-	mu     sync.Mutex
-	costs  ClaimCosts
-	looked map[string]bool
+	turn  sync.Mutex // held during a claim
+	taken taken
+
+	mu    sync.Mutex
+	costs ClaimCosts
 }
 
 func (c *claimer) count(claims, writes, reads int) {
@@ -39,18 +48,6 @@ func (c *claimer) count(claims, writes, reads int) {
 	c.costs.Reads += reads
 }
 
-// first tells whether a pool is claimed from for the first time.
-func (c *claimer) first(pool string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.looked == nil {
-		c.looked = map[string]bool{}
-	}
-	was := c.looked[pool]
-	c.looked[pool] = true
-	return !was
-}
-
 // ClaimCosts tells what claims have cost so far.
 func (s *Source) ClaimCosts() ClaimCosts {
 	s.claims.mu.Lock()
@@ -58,35 +55,56 @@ func (s *Source) ClaimCosts() ClaimCosts {
 	return s.claims.costs
 }
 
-// Claim creates the AddressBlock of the first candidate that nobody owns, and returns it. One that this node, or
-// this value of the topology label, owns already counts as claimed: the answer to an earlier claim
-// may have been lost. The error is config.ErrTaken where others own all candidates.
+// Claim creates the AddressBlock of the first candidate that nobody owns, and returns it. A range that this
+// value of the topology label owns already counts as claimed. The error is config.ErrTaken where all
+// candidates are owned.
 func (s *Source) Claim(ctx context.Context, c config.Claim) (netip.Prefix, error) {
+	s.claims.turn.Lock()
+	defer s.claims.turn.Unlock()
 	if c.TopologyValue != "" {
 		return s.claimRange(ctx, c)
 	}
-	var others taken
-	misses := 0
-	if s.claims.first(c.Pool) {
-		misses = claimPatience // there may be blocks of another size, which no name keeps off
-	}
-	for p := range c.Candidates {
-		if misses == claimPatience {
-			if err := s.look(ctx, &others); err != nil {
-				return netip.Prefix{}, err
-			}
-			misses++
+	t := &s.claims.taken
+	if time.Since(t.at) > takenFor {
+		// Also before the very first claim: there may be blocks of another size, which no name keeps off.
+		if err := s.look(ctx, t); err != nil {
+			return netip.Prefix{}, err
 		}
-		if others.overlap(p) {
+	}
+	for fresh := false; ; fresh = true {
+		p, err := s.try(ctx, c, t)
+		if err == nil || fresh || !errors.Is(err, config.ErrTaken) {
+			return p, err
+		}
+		if err := s.look(ctx, t); err != nil { // what was taken then may be free now
+			return netip.Prefix{}, err
+		}
+	}
+}
+
+// try goes through the candidates once, past those that are known to be taken.
+func (s *Source) try(ctx context.Context, c config.Claim, t *taken) (netip.Prefix, error) {
+	misses := 0
+	for p := range c.Candidates {
+		if t.overlap(p) {
 			continue
 		}
-		ours, err := s.take(ctx, c, p)
+		if misses == claimPatience {
+			if err := s.look(ctx, t); err != nil {
+				return netip.Prefix{}, err
+			}
+			if misses = 0; t.overlap(p) {
+				continue
+			}
+		}
+		created, err := s.take(ctx, c, p)
 		if err != nil {
 			return netip.Prefix{}, err
 		}
-		if ours {
+		if created {
 			return p, nil
 		}
+		t.add(p)
 		misses++
 	}
 	return netip.Prefix{}, fmt.Errorf("pool %s: %w", c.Pool, config.ErrTaken)
@@ -105,23 +123,28 @@ func (s *Source) claimRange(ctx context.Context, c config.Claim) (netip.Prefix, 
 		case !apierrors.IsNotFound(err):
 			return netip.Prefix{}, err
 		}
-		ours, err := s.take(ctx, c, p)
-		if err != nil {
+		created, err := s.take(ctx, c, p)
+		if err == nil && !created { // by another node of the same value, most likely
+			b, err = s.blocks.get(ctx, config.BlockName(p))
+			s.claims.count(0, 0, 1)
+			created = err == nil && owns(c, b)
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
 			return netip.Prefix{}, err
 		}
-		if ours {
+		if created {
 			return p, nil
 		}
 	}
 	return netip.Prefix{}, fmt.Errorf("ranges of pool %s: %w", c.Pool, config.ErrTaken)
 }
 
-// owns tells whether a block is what a claim asks for.
+// owns tells whether a range is what a claim asks for.
 func owns(c config.Claim, b *config.AddressBlock) bool {
 	return b.Spec.Pool == c.Pool && b.Spec.Node == c.Node && b.Spec.TopologyValue == c.TopologyValue && b.DeletionTimestamp == nil
 }
 
-// take tells whether a candidate is the claim's now.
+// take creates a candidate, and tells whether there was none before.
 func (s *Source) take(ctx context.Context, c config.Claim, p netip.Prefix) (bool, error) {
 	b := &config.AddressBlock{
 		TypeMeta: metav1.TypeMeta{APIVersion: config.APIVersion, Kind: "AddressBlock"},
@@ -140,42 +163,48 @@ func (s *Source) take(ctx context.Context, c config.Claim, p netip.Prefix) (bool
 		s.claims.count(1, 0, 0)
 		return true, nil
 	}
-	if !apierrors.IsAlreadyExists(err) {
-		return false, err
+	if apierrors.IsAlreadyExists(err) {
+		return false, nil
 	}
-	there, err := s.blocks.get(ctx, b.Name)
-	s.claims.count(0, 0, 1)
-	if apierrors.IsNotFound(err) {
-		return false, nil // given back this moment; there are others
-	}
-	return err == nil && owns(c, there), err
+	return false, err
 }
 
 // taken are blocks that others own, or this node does.
 type taken struct {
+	at     time.Time // of the list
 	blocks map[netip.Prefix]bool
 	bits   map[int]bool // lengths in use
 }
 
 // look lists all blocks. Their names say all that is wanted.
 func (s *Source) look(ctx context.Context, into *taken) error {
-	all, err := s.blocks.metadata(ctx, config.LabelNode)
+	all, err := s.blocks.metadata(ctx, "")
 	s.claims.count(0, 0, 1)
 	if err != nil {
 		return err
 	}
-	into.blocks, into.bits = map[netip.Prefix]bool{}, map[int]bool{}
+	pools := s.Snapshot().Pools
+	*into = taken{at: time.Now(), blocks: map[netip.Prefix]bool{}, bits: map[int]bool{}}
 	for _, m := range all {
-		if p, err := config.ParseBlockName(m.Name); err == nil {
-			into.blocks[p], into.bits[p.Bits()] = true, true
+		if p, err := config.ParseBlockName(m.Name); err == nil && !isRange(p, pools) {
+			into.add(p)
 		}
 	}
 	return nil
 }
 
+// isRange tells a rack's range, in which there are blocks, from a block.
+func isRange(p netip.Prefix, pools []config.AddressPool) bool {
+	return slices.ContainsFunc(pools, func(v config.AddressPool) bool {
+		return v.Spec.TopologyKey != "" && int(v.Spec.TopologySize) == p.Bits() && v.Spec.Prefix().Contains(p.Addr())
+	})
+}
+
+func (t *taken) add(p netip.Prefix) { t.blocks[p], t.bits[p.Bits()] = true, true }
+
 // overlap tells whether a candidate overlaps one of them. Blocks of one size do only where they are the same;
 // those of others are rare.
-func (t taken) overlap(p netip.Prefix) bool {
+func (t *taken) overlap(p netip.Prefix) bool {
 	for bits := range t.bits {
 		switch {
 		case bits <= p.Bits():
