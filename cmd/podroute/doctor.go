@@ -1,37 +1,141 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/podroute/podroute/internal/agent/agentpb"
 	"github.com/podroute/podroute/routes"
 )
 
+// finding is something that is wrong, and how to mend it.
+type finding struct{ what, have, want, mend string }
+
 func newDoctor() *cobra.Command {
-	return &cobra.Command{
+	var dir string
+	r := runtimeFolders{config: []string{"/etc/containerd/config.toml"}}
+	c := &cobra.Command{
 		Use: "doctor", Short: "Check this host, name what is wrong and how to mend it", Args: cobra.NoArgs,
+		Long: `Check this host's settings, the container runtime's folders and, where an agent runs, what it sees of its sessions.
+Exits with 1 if anything is wrong.`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			findings, err := routes.CheckHost(c.Context())
+			host, err := routes.CheckHost(c.Context())
 			if err != nil {
 				return fmt.Errorf("check the host: %w", err)
 			}
-			return printFindings(c.OutOrStdout(), findings)
+			var findings []finding
+			for _, f := range host {
+				findings = append(findings, finding{f.Setting, f.Have, f.Want, f.Mend})
+			}
+			note, role := "", ""
+			if _, err := os.Stat(filepath.Join(dir, "agent.sock")); err != nil {
+				note = "No agent runs here; what it would know was not checked."
+			} else {
+				var found []finding
+				found, role = askDoctor(c.Context(), dir)
+				findings = append(findings, found...)
+			}
+			if role != "Router" { // which has no pods
+				found, err := r.check()
+				if err != nil {
+					return fmt.Errorf("check the container runtime's folders: %w", err)
+				}
+				findings = append(findings, found...)
+			}
+			return printFindings(c.OutOrStdout(), findings, note)
 		},
 	}
+	f := c.Flags()
+	f.StringVar(&dir, "run-dir", runDir, "folder of the agent's sockets")
+	f.StringVar(&r.conf, "cni-conf-dir", "/etc/cni/net.d", "folder of the container runtime's network configuration")
+	f.StringVar(&r.bin, "cni-bin-dir", "/opt/cni/bin", "folder of the container runtime's network plugins")
+	return c
 }
 
-func printFindings(out io.Writer, findings []routes.Finding) error {
+// askDoctor asks the agent, judges its answers, and returns the node's role.
+func askDoctor(ctx context.Context, dir string) (findings []finding, role string) {
+	err := ask(ctx, dir, func(ctx context.Context, c agentpb.AgentClient) error {
+		s, err := c.Status(ctx, &agentpb.StatusRequest{})
+		if err != nil {
+			return err
+		}
+		p, err := c.Peers(ctx, &agentpb.PeersRequest{})
+		if err != nil {
+			return err
+		}
+		findings, role = judge(s, p.GetPeers()), s.GetRole()
+		return nil
+	})
+	if err != nil {
+		return []finding{{"agent", "no answer", "an answer", err.Error()}}, ""
+	}
+	return findings, role
+}
+
+// judge finds what is wrong in what an agent says of its node.
+func judge(s *agentpb.StatusResponse, peers []*agentpb.Peer) []finding {
+	var out []finding
+	if !s.GetReady() {
+		out = append(out, finding{"readiness", "not ready", "ready", s.GetReason()})
+	}
+	for _, q := range s.GetProblems() {
+		what := strings.Trim(q.GetObject()+" "+q.GetField(), " ")
+		if what == "" {
+			what = q.GetSource()
+		}
+		out = append(out, finding{what, q.GetMessage(), "-", orDash(q.GetMend())})
+	}
+	for _, p := range peers {
+		if p.GetState() != "Established" {
+			why := p.GetLastError()
+			if why == "" {
+				why = "see that the peer is there, and peers with this node"
+			}
+			out = append(out, finding{"session " + p.GetName(), p.GetState(), "Established", why})
+			continue
+		}
+		received, accepted := uint32(0), uint32(0)
+		for _, f := range p.GetFamilies() {
+			received += f.GetReceived()
+			accepted += f.GetAccepted()
+		}
+		if received > 0 && accepted == 0 {
+			out = append(out, finding{"routes from " + p.GetName(), fmt.Sprintf("0 of %d accepted", received), "some", whyNone(s.GetAs(), p.GetAs())})
+		}
+	}
+	return out
+}
+
+// whyNone says what may be the reason that no route of a peer is accepted.
+func whyNone(own, peer uint32) string {
+	const ranges = "see that they lie in RouterConfig's clusterCIDRs and acceptedPrefixLengths"
+	if own == peer {
+		return ranges
+	}
+	return fmt.Sprintf("if the other nodes are in AS %d too, their routes hold it in the AS path and are dropped as loops: give each node an AS of its own "+
+		"(annotation podroute.io/as-number), set allowOwnAS: 1 on the BGPPeer, or have the router replace it (as-override); if they are not, %s", own, ranges)
+}
+
+// printFindings prints findings as a table. Something wrong is errNotReady.
+func printFindings(out io.Writer, findings []finding, note string) error {
+	if note != "" {
+		fmt.Fprintln(out, note)
+	}
 	if len(findings) == 0 {
 		_, err := fmt.Fprintln(out, "The host is fine.")
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 8, 3, ' ', 0)
-	fmt.Fprintln(w, "SETTING\tHAVE\tWANT\tMEND")
+	fmt.Fprintln(w, "WHAT\tHAVE\tWANT\tMEND")
 	for _, f := range findings {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Setting, f.Have, f.Want, f.Mend)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.what, f.have, f.want, f.mend)
 	}
 	if err := w.Flush(); err != nil {
 		return err
