@@ -30,11 +30,17 @@ const (
 	claimMost  = time.Minute
 )
 
+// owners is where claims are settled: the Cluster, as far as blocks go.
+type owners interface {
+	Claim(ctx context.Context, c config.Claim) (netip.Prefix, error)
+	Release(ctx context.Context, block netip.Prefix) error
+}
+
 // claims claims blocks ahead of the pods that need them, and gives back those that none needs any more, beside
 // the loop: the API may take its time, and neither the loop nor an ADD waits for it.
 type claims struct {
 	log     *slog.Logger
-	cluster Cluster
+	owners  owners
 	blocks  *addresses
 	now     func() time.Time
 	wake    chan struct{} // the facts have changed
@@ -71,9 +77,9 @@ type attempt struct {
 	next    time.Time
 }
 
-func newClaims(log *slog.Logger, cluster Cluster, blocks *addresses) *claims {
+func newClaims(log *slog.Logger, owners owners, blocks *addresses) *claims {
 	return &claims{
-		log: log, cluster: cluster, blocks: blocks, now: time.Now,
+		log: log, owners: owners, blocks: blocks, now: time.Now,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 		releasing: map[netip.Prefix]bool{}, waiting: map[string]string{},
 		ranges: map[string]netip.Prefix{}, pending: map[netip.Prefix]claimed{},
@@ -98,7 +104,7 @@ func (c *claims) inputs() (releasing []netip.Prefix, waiting map[string]string) 
 
 // run claims and releases until ctx ends.
 func (c *claims) run(ctx context.Context) error {
-	if c.cluster == nil {
+	if c.owners == nil {
 		return nil // blocks are what manifests say
 	}
 	timer := time.NewTimer(time.Hour)
@@ -240,7 +246,7 @@ func (c *claims) finish(ctx context.Context, f facts) {
 func (c *claims) release(ctx context.Context, p netip.Prefix, key string) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	err := c.cluster.Release(ctx, p)
+	err := c.owners.Release(ctx, p)
 	if err == nil {
 		c.log.Info("gave back an empty block", "block", p)
 		c.tries[key] = attempt{backoff: claimMost, next: c.now().Add(claimMost)} // the configuration is to show it
@@ -261,7 +267,7 @@ func (c *claims) claim(ctx context.Context, node string, alternatives []pool.Cla
 	defer cancel()
 	key := demandKey(alternatives[0].Demand)
 	for _, a := range alternatives {
-		got, err := c.cluster.Claim(ctx, config.Claim{
+		got, err := c.owners.Claim(ctx, config.Claim{
 			Pool: a.Pool, Node: nodeOf(a, node), TopologyValue: a.Value, Candidates: c.unclaimed(a.Candidates),
 		})
 		if err == nil {
