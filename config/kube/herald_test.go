@@ -34,7 +34,7 @@ type nodeAPI struct {
 	objects map[string]map[string]any // "nodes/a"
 	version int
 	away    bool
-	forbid  string // requests that begin so: "PATCH nodes/"
+	forbid  string   // requests that begin so: "PATCH nodes/"
 	writes  []string // "PATCH nodes/a/status"
 	meddle  func()   // called once, before the next JSON patch of a Node
 }
@@ -302,7 +302,7 @@ func (a *nodeAPI) routing() config.NodeRouting {
 	return r
 }
 
-var ( //nolint:gochecknoglobals // values of tests
+var (
 	notYet = config.NodeReport{Reason: "SessionsDown", Message: "0 of 1", Routing: config.NodeRoutingStatus{
 		Sessions: []config.SessionStatus{{Peer: "tor", Address: "192.0.2.1", ASNumber: 65001, State: "Active"}},
 	}}
