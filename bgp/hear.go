@@ -129,14 +129,14 @@ func prefixOf(x gobgp.PathNLRI) (netip.Prefix, bool) {
 
 // update notes what a neighbour says of a prefix; nothing: it takes it back.
 func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
-	r := t.routes[p]
+	r := t.routes.get(p)
 	if r == nil {
 		if o == nil {
 			return
 		}
 		r = &route{prefix: p}
 		r.paths = r.first[:0]
-		t.routes[p] = r
+		t.routes.put(r)
 	}
 	i := slices.IndexFunc(r.paths, func(c candidate) bool { return c.from == n })
 	var before, after int // accepted
@@ -183,7 +183,7 @@ func (t *table) choose(r *route) {
 		}
 	}
 	if len(r.paths) == 0 && !r.queued {
-		delete(t.routes, r.prefix)
+		t.routes.remove(r.prefix)
 	}
 }
 
@@ -192,13 +192,13 @@ func (t *table) drop(n *neighbour, before uint32, kept map[Family]bool) {
 	if n.empty() {
 		return
 	}
-	for p, r := range t.routes {
-		if kept[familyOf(p.Addr())] {
+	for r := range t.routes.all() {
+		if kept[familyOf(r.prefix.Addr())] {
 			continue
 		}
 		i := slices.IndexFunc(r.paths, func(c candidate) bool { return c.from == n })
 		if i >= 0 && r.paths[i].session < before {
-			t.update(n, p, nil)
+			t.update(n, r.prefix, nil)
 		}
 	}
 }

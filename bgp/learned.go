@@ -18,7 +18,7 @@ type table struct {
 
 	mu     sync.Mutex
 	life   int // counts the speakers that have fed it
-	routes map[netip.Prefix]*route
+	routes index
 	sets   map[string]*pathSet
 	dirty  []*route // changed since the last drain; a route stands in it once
 	all    bool     // the next drain is of the whole table
@@ -55,7 +55,7 @@ type pathSet struct {
 
 func newTable(changed chan struct{}, a *agenda) *table {
 	return &table{
-		changed: changed, agenda: a, routes: map[netip.Prefix]*route{}, sets: map[string]*pathSet{},
+		changed: changed, agenda: a, routes: newIndex(), sets: map[string]*pathSet{},
 		all: true, peers: map[netip.Addr]*neighbour{}, own: map[netip.Prefix]bool{}, ours: ourOffer(), max: 1,
 	}
 }
@@ -155,7 +155,7 @@ func (t *table) drain() (changes []Learned, all bool) {
 	defer t.mu.Unlock()
 	if t.all {
 		t.all = false
-		for _, r := range t.routes {
+		for r := range t.routes.all() {
 			if !r.queued { // the queued ones follow below
 				r.queued = true
 				t.dirty = append(t.dirty, r)
@@ -168,7 +168,7 @@ func (t *table) drain() (changes []Learned, all bool) {
 	for _, r := range t.dirty {
 		r.queued = false
 		if len(r.paths) == 0 {
-			delete(t.routes, r.prefix)
+			t.routes.remove(r.prefix)
 		}
 		if now, told := r.now.vias(), r.told.vias(); !slices.Equal(now, told) {
 			changes = append(changes, Learned{Prefix: r.prefix, Via: now})
@@ -184,7 +184,7 @@ func (t *table) drain() (changes []Learned, all bool) {
 func (t *table) size() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.routes)
+	return t.routes.size()
 }
 
 // counts are how many prefixes a neighbour has sent, and how many of them are accepted, by family.
@@ -204,7 +204,7 @@ func (t *table) counts(peer netip.Addr) (received, accepted map[Family]int) {
 func (t *table) forget() (life int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.routes, t.sets, t.dirty, t.all = map[netip.Prefix]*route{}, map[string]*pathSet{}, nil, true
+	t.routes, t.sets, t.dirty, t.all = newIndex(), map[string]*pathSet{}, nil, true
 	t.peers, t.own = map[netip.Addr]*neighbour{}, map[netip.Prefix]bool{}
 	t.life++
 	signal(t.changed)

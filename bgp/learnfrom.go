@@ -16,7 +16,7 @@ func (t *table) settings(c Config, rules []rule, same func(peer netip.Addr) bool
 	again := t.meet(c, rules, same)
 	t.setOwn(prefixes(c.Paths))
 	if len(again) > 0 {
-		for _, r := range t.routes {
+		for r := range t.routes.all() {
 			t.judge(r, again)
 		}
 	}
@@ -84,7 +84,7 @@ func (t *table) judge(r *route, again map[*neighbour]bool) {
 // setOwn says which paths are our own.
 func (t *table) setOwn(own map[netip.Prefix]bool) {
 	for p := range t.own {
-		if r := t.routes[p]; !own[p] && r != nil {
+		if r := t.routes.get(p); !own[p] && r != nil {
 			r.paths = slices.DeleteFunc(r.paths, func(c candidate) bool { return c.from == nil })
 			t.choose(r)
 		}
@@ -93,10 +93,10 @@ func (t *table) setOwn(own map[netip.Prefix]bool) {
 		if t.own[p] {
 			continue
 		}
-		r := t.routes[p]
+		r := t.routes.get(p)
 		if r == nil {
 			r = &route{prefix: p}
-			t.routes[p] = r
+			t.routes.put(r)
 		}
 		r.paths = slices.Insert(r.paths, 0, candidate{with: t.ours, accepted: true})
 		t.choose(r)

@@ -16,6 +16,9 @@ type candidate struct {
 // unlike those of FRR and BIRD the AS paths of equal ones may lead through different neighbour ASes.
 func best(cs []candidate) []candidate {
 	cs = slices.DeleteFunc(cs, func(c candidate) bool { return !c.accepted })
+	if len(cs) < 2 {
+		return cs
+	}
 	for _, step := range []func(candidate) uint32{
 		func(c candidate) uint32 { return boolTo1(c.with.worn) }, // RFC 9494 section 4.2
 		func(c candidate) uint32 { return ^c.with.localPref },    // RFC 4271 section 9.1.1

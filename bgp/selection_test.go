@@ -91,9 +91,9 @@ func TestFiltersJudgeAnew(t *testing.T) {
 	check := func(step string, accepted int, want ...string) {
 		t.Helper()
 		got := map[netip.Prefix][]Via{}
-		for p, r := range tab.routes {
+		for r := range tab.routes.all() {
 			if via := r.now.vias(); via != nil {
-				got[p] = via
+				got[r.prefix] = via
 			}
 		}
 		if text := viaText(got); !slices.Equal(text, want) {
@@ -139,8 +139,8 @@ func TestStaleRoutesInTheTable(t *testing.T) {
 		t.Helper()
 		_, _ = tab.drain() // routes of which nothing is left go when that was told
 		got := []string{}
-		for p := range tab.routes {
-			got = append(got, p.String())
+		for r := range tab.routes.all() {
+			got = append(got, r.prefix.String())
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
@@ -179,11 +179,11 @@ func TestTreatedAsWithdraw(t *testing.T) {
 	say(tab, a, a, prefixList("10.1.0.0/16", "10.2.0.0/16")...)
 	hears(tab, a, saysMalformed)
 	say(tab, a, a, pfx("10.1.0.0/16"))
-	if tab.routes[pfx("10.1.0.0/16")].now != nil || tab.routes[pfx("10.2.0.0/16")].now == nil {
+	if tab.routes.get(pfx("10.1.0.0/16")).now != nil || tab.routes.get(pfx("10.2.0.0/16")).now == nil {
 		t.Error("the malformed UPDATE withdrew the wrong prefix, or none")
 	}
 	say(tab, a, a, pfx("10.1.0.0/16"))
-	if tab.routes[pfx("10.1.0.0/16")].now == nil {
+	if tab.routes.get(pfx("10.1.0.0/16")).now == nil {
 		t.Error("the UPDATE after the malformed one was taken for a withdrawal")
 	}
 }

@@ -1,6 +1,9 @@
 package routes
 
-import "net/netip"
+import (
+	"encoding/binary"
+	"net/netip"
+)
 
 // entry is one destination: what is desired there and what the kernel has there.
 type entry struct {
@@ -41,21 +44,34 @@ func (e *entry) setWant(s *set) {
 
 // table holds the entries: in chunks, so that they cost few allocations and are walked in the order
 // in which they came, which is mostly the order of the prefixes and the one the kernel likes best.
+// IPv4 prefixes fit a word, and a map of words takes half the time.
 type table struct {
-	index  map[netip.Prefix]*entry
+	four   map[uint64]*entry
+	six    map[netip.Prefix]*entry
 	chunks [][]entry
 	free   []*entry
 }
 
 const chunkSize = 512
 
-func newTable() table { return table{index: map[netip.Prefix]*entry{}} }
+func newTable() table { return table{four: map[uint64]*entry{}, six: map[netip.Prefix]*entry{}} }
 
-func (t *table) get(dst netip.Prefix) *entry { return t.index[dst] }
+// word is an IPv4 prefix: its address and its length.
+func word(p netip.Prefix) uint64 {
+	a := p.Addr().As4()
+	return uint64(binary.BigEndian.Uint32(a[:]))<<8 | uint64(p.Bits())
+}
+
+func (t *table) get(dst netip.Prefix) *entry {
+	if dst.Addr().Is4() {
+		return t.four[word(dst)]
+	}
+	return t.six[dst]
+}
 
 // add returns the entry of dst, which is new if need be.
 func (t *table) add(dst netip.Prefix) *entry {
-	if e := t.index[dst]; e != nil {
+	if e := t.get(dst); e != nil {
 		return e
 	}
 	var e *entry
@@ -70,15 +86,23 @@ func (t *table) add(dst netip.Prefix) *entry {
 		e = &(*last)[len(*last)-1]
 	}
 	*e = entry{dst: dst}
-	t.index[dst] = e
+	if dst.Addr().Is4() {
+		t.four[word(dst)] = e
+	} else {
+		t.six[dst] = e
+	}
 	return e
 }
 
 // drop forgets an entry that is empty on both sides.
 func (t *table) drop(e *entry) {
-	delete(t.index, e.dst)
+	if e.dst.Addr().Is4() {
+		delete(t.four, word(e.dst))
+	} else {
+		delete(t.six, e.dst)
+	}
 	*e = entry{}
-	if len(t.index) == 0 {
+	if len(t.four)+len(t.six) == 0 {
 		*t = newTable() // a map never gives its memory back
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 
+	"github.com/podroute/podroute/bgp"
 	"github.com/podroute/podroute/routes"
 )
 
@@ -15,8 +16,8 @@ func (a *Agent) program(ctx context.Context) error {
 	clear(l.unresolved)
 	all := make([]routes.Route, 0, len(l.learned)+len(l.desired.Local))
 	all = append(all, l.desired.Local...)
-	for p := range l.learned {
-		if r, ok := a.route(p); ok {
+	for p, vias := range l.learned {
+		if r, ok := a.route(p, vias); ok {
 			all = append(all, r)
 		}
 	}
@@ -45,7 +46,7 @@ func (a *Agent) stream(ctx context.Context) {
 			continue
 		}
 		delete(l.unresolved, c.Prefix)
-		if r, ok := a.route(c.Prefix); ok {
+		if r, ok := a.route(c.Prefix, c.Via); ok {
 			changed = append(changed, r)
 		} else {
 			gone = append(gone, c.Prefix)
@@ -63,12 +64,8 @@ func (a *Agent) stream(ctx context.Context) {
 
 // route is the kernel route of a learned prefix; false without a usable next hop. Why a next hop is
 // not usable is noted.
-func (a *Agent) route(p netip.Prefix) (routes.Route, bool) {
+func (a *Agent) route(p netip.Prefix, vias []bgp.Via) (routes.Route, bool) {
 	l := &a.loop
-	vias, ok := l.learned[p]
-	if !ok {
-		return routes.Route{}, false
-	}
 	hops, err := l.resolver.resolve(vias)
 	if err != nil {
 		l.unresolved[p] = err
