@@ -125,11 +125,11 @@ func TestMakeTargets(t *testing.T) {
 		t.Fatal(err)
 	}
 	targets := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllStringSubmatch(string(makefile), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllStringSubmatch(string(makefile), -1) {
 		targets[m[1]] = true
 	}
 	for _, p := range pages(t) {
-		for _, m := range regexp.MustCompile("`make ([a-z-]+)").FindAllStringSubmatch(p.text, -1) {
+		for _, m := range regexp.MustCompile("`make ([a-z0-9-]+)").FindAllStringSubmatch(p.text, -1) {
 			if !targets[m[1]] {
 				t.Errorf("%s: there is no target %q in the Makefile", p.path, m[1])
 			}
