@@ -89,7 +89,8 @@ func (h *herald) setCondition(ctx context.Context, want corev1.NodeCondition, ow
 		return nil, err
 	}
 	h.see(n)
-	if turn {
+	// That a node has no network before it ever had one is no news.
+	if turn && (own.network != nil || want.Status == corev1.ConditionFalse) {
 		h.events.add(own.reference(h.node), turned(want))
 	}
 	return n, nil

@@ -75,9 +75,9 @@ func (e evidence) judge(patience bool) verdict {
 	}
 	switch {
 	case up < d.MinSessions:
-		return verdict{reasonSessionsDown, fmt.Sprintf("%d of %d sessions are established, %d are needed%s", up, len(d.BGP.Peers), d.MinSessions, e.down())}
+		return verdict{reasonSessionsDown, fmt.Sprintf("%d of %d sessions established, %d needed%s", up, len(d.BGP.Peers), d.MinSessions, e.down())}
 	case telling < d.MinSessions:
-		return verdict{reasonNotAdvertised, fmt.Sprintf("%d of %d peers have been told this node's routes, %d are needed", telling, len(d.BGP.Peers), d.MinSessions)}
+		return verdict{reasonNotAdvertised, fmt.Sprintf("%d of %d peers told this node's routes, %d needed", telling, len(d.BGP.Peers), d.MinSessions)}
 	case !e.Synced && !patience && d.MinSessions > 0:
 		return verdict{reasonSyncing, "the peers have not yet sent all their routes"}
 	}

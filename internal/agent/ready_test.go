@@ -93,7 +93,7 @@ func TestJudge(t *testing.T) {
 	d := &Desired{Role: roleNode, MinSessions: 3}
 	d.BGP.Peers = make([]bgp.Peer, 6)
 	v := evidence{Desired: d, Peers: sessions("EDDDDD"), Synced: true}.judge(false)
-	for _, want := range []string{"1 of 6", "3 are needed", "p2 (192.0.2.1): no answer", "and 2 more"} {
+	for _, want := range []string{"1 of 6", "3 needed", "p2 (192.0.2.1): no answer", "and 2 more"} {
 		if !strings.Contains(v.Message, want) {
 			t.Errorf("message %q lacks %q", v.Message, want)
 		}

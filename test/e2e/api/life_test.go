@@ -119,7 +119,7 @@ func report(ready bool) config.NodeReport {
 		}},
 	}
 	if !ready {
-		r.Reason, r.Message = "SessionsDown", "0 of 1 sessions are established, 1 is needed; not established: tor1 (192.0.2.254): hold timer expired"
+		r.Reason, r.Message = "SessionsDown", "0 of 1 sessions established, 1 needed; not established: tor1 (192.0.2.254): hold timer expired"
 		r.Routing.Established = 0
 		s := &r.Routing.Sessions[0]
 		s.State, s.LastError, s.Families = "Active", "hold timer expired", nil
@@ -171,7 +171,7 @@ func TestLife(t *testing.T) {
 			reasons = append(reasons, e.Reason)
 		}
 		slices.Sort(reasons)
-		return slices.Equal(reasons, []string{"BGPSessionEstablished", "NetworkNotReady", "NetworkReady"})
+		return slices.Equal(reasons, []string{"BGPSessionEstablished", "NetworkReady"})
 	})
 	for _, w := range l.Writes("n1") {
 		t.Logf("written: %v: %d", w, w.ResponseStatus.Code)
