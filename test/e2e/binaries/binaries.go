@@ -84,7 +84,11 @@ func (b Builder) Dir(ctx context.Context) (string, error) {
 	if err := os.Chmod(scratch, 0o755); err != nil {
 		return "", err
 	}
-	return dir, os.Rename(scratch, dir)
+	err = os.Rename(scratch, dir)
+	if errors.Is(err, fs.ErrExist) { // another builder was faster
+		err = nil
+	}
+	return dir, err
 }
 
 func (b Builder) build(ctx context.Context, s set, out string) error {
