@@ -45,6 +45,7 @@ type AddressPool struct {
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.exclusions) || (!(self.cidr in self.exclusions) && self.exclusions.all(e, !isCIDR(e) || cidr(self.cidr).containsCIDR(e)))",message="exclusions must lie inside cidr, and not be the whole of it"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.reservations) || self.reservations.all(e, !isCIDR(e) || cidr(self.cidr).containsCIDR(e))",message="reservations must lie inside cidr"
 // +kubebuilder:validation:XValidation:rule="[self, oldSelf].map(s, has(s.blockSize) && s.blockSize != 0 ? s.blockSize : [cidr(s.cidr).prefixLength(), cidr(s.cidr).ip().family() == 4 ? 26 : 122].max()).isSorted() && [oldSelf, self].map(s, has(s.blockSize) && s.blockSize != 0 ? s.blockSize : [cidr(s.cidr).prefixLength(), cidr(s.cidr).ip().family() == 4 ? 26 : 122].max()).isSorted()",message="blockSize must not change: write a pool of another name"
+// +kubebuilder:validation:XValidation:rule="has(self.topologyKey) == has(oldSelf.topologyKey) && (!has(self.topologyKey) || self.topologyKey == oldSelf.topologyKey) && (has(self.topologySize) ? self.topologySize : 0) == (has(oldSelf.topologySize) ? oldSelf.topologySize : 0)",message="topologyKey and topologySize must not change: write a pool of another name"
 type AddressPoolSpec struct {
 	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"

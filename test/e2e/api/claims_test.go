@@ -297,10 +297,12 @@ func TestCollector(t *testing.T) {
 		w.node(n, "")
 	}
 	p := pool.Pool{Name: "pods", CIDR: netip.MustParsePrefix("10.128.0.0/16"), BlockSize: 26}
-	leader := w.source("leader")
+	var sources []*kube.Source // any of them may come to lead
 	block := map[string]netip.Prefix{}
 	for _, n := range []string{"leader", "dead", "routed", "returning"} {
-		got, err := leader.Claim(t.Context(), next(n, p, nil))
+		s := w.source(n) // an agent claims for its own node only
+		sources = append(sources, s)
+		got, err := s.Claim(t.Context(), next(n, p, nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -314,9 +316,11 @@ spec: {cidr: 10.200.0.0/26, node: nobody}
 `)
 	var routed atomic.Bool
 	routed.Store(true)
-	leader.KnowRoutes(func(_ context.Context, b netip.Prefix) (bool, error) {
-		return b == block["routed"] && routed.Load(), nil
-	})
+	for _, s := range sources {
+		s.KnowRoutes(func(_ context.Context, b netip.Prefix) (bool, error) {
+			return b == block["routed"] && routed.Load(), nil
+		})
+	}
 	w.Kubectl("delete", "node", "dead", "routed", "returning", "--wait=true")
 	deleted := time.Now()
 	since := func(n string) string {
