@@ -82,7 +82,7 @@ func (r *reporter) turn(ctx context.Context) {
 	now := time.Now()
 	if a.left.Load() {
 		r.hand(ctx, now, config.NodeReport{Reason: reasonLeft, Message: "podroute has left this node, whose pods reach no other node: " +
-			"restart its agent to bring the node back"})
+			"delete its agent's pod to bring the node back"})
 		return
 	}
 	report, err := r.look(ctx, now)
