@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -92,6 +94,10 @@ func (t *T) startStreams(ctx context.Context, p bed) (streams []stream, err erro
 	if err := in.answersFrom(ctx, service, []string{"b", "c"}); err != nil {
 		return nil, err
 	}
+	var (
+		group errgroup.Group
+		mu    sync.Mutex
+	)
 	for _, q := range []struct {
 		name  string
 		start func() (*traffic.Stream, error)
@@ -104,13 +110,20 @@ func (t *T) startStreams(ctx context.Context, p bed) (streams []stream, err erro
 			return t.StartLoad(ctx, p.c, p.a.URL(p.a.IPs[1], "/hostname"))
 		}},
 	} {
-		s, err := q.start()
-		if err != nil {
-			return streams, err
-		}
-		streams = append(streams, stream{q.name, s})
+		group.Go(func() error {
+			s, err := q.start()
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			streams = append(streams, stream{q.name, s})
+			return nil
+		})
 	}
-	return streams, nil
+	err = group.Wait()
+	slices.SortFunc(streams, func(a, b stream) int { return strings.Compare(b.name, a.name) }) // pings first
+	return streams, err
 }
 
 // rollingUpdate restarts every agent, one node at a time.

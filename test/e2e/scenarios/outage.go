@@ -45,7 +45,8 @@ func apiOutage(ctx context.Context, t *T) error {
 		if _, err := t.kubectl(ctx, "delete", "pod", "deleted-1", "deleted-3", "--wait=false"); err != nil {
 			return err
 		}
-		if err := t.Service(ctx, cluster.MachineControlPlane, "stop", "kube-apiserver"); err != nil {
+		// Killed: when it is asked to end, it goes on for a minute with those that are connected.
+		if _, err := t.On(ctx, cluster.MachineControlPlane, "sh", "-c", "cd /etc/service && sv down kube-apiserver; sv kill kube-apiserver"); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -69,7 +70,7 @@ func apiOutage(ctx context.Context, t *T) error {
 			return err
 		}
 		t.Note("the API was away for %.0f s", time.Since(began).Seconds())
-		return t.afterOutage(ctx, bound[:2])
+		return errors.Join(t.afterOutage(ctx, bound[:2]), t.servicesAgain(ctx, from))
 	})
 }
 
@@ -213,6 +214,18 @@ func (t *T) afterOutage(ctx context.Context, bound []Pod) error {
 			}
 		}
 		return nil
+	})
+}
+
+// servicesAgain waits until the rest of the cluster has caught up: a new service works.
+func (t *T) servicesAgain(ctx context.Context, from place) error {
+	s, err := t.StartService(ctx, serviceOf("after", nil))
+	if err != nil {
+		return err
+	}
+	return cluster.Eventually(ctx, time.Minute, func(ctx context.Context) error {
+		_, err := from.ask(ctx, url(clusterIPs(s)[0], 80, "/hostname"))
+		return err
 	})
 }
 

@@ -12,7 +12,7 @@ import (
 // load asks for a URL every Interval, each time over a connection of its own, without waiting for the
 // answer before.
 func load(ctx context.Context, url string, answered func()) (Tally, error) {
-	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: httpPatience, Transport: &http.Transport{DisableKeepAlives: true}}
 	var (
 		mu      sync.Mutex
 		probes  []probe

@@ -24,8 +24,12 @@ const (
 // Interval between two probes.
 const Interval = 10 * time.Millisecond
 
-// patience is how long a probe may take before it counts as lost.
-const patience = time.Second
+// How long a probe may take before it counts as lost. A packet that the network lost is sent anew by TCP
+// after a second; what a load looks for is requests that fail, not a server that is short of a processor.
+const (
+	patience     = time.Second
+	httpPatience = 5 * time.Second
+)
 
 // Tally is what became of a stream. A gap is the time between two answered probes, with lost ones in
 // between; without a loss there is none.
