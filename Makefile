@@ -84,6 +84,10 @@ fmt: $(LINT) ## Format every Go file (gofumpt)
 e2e: e2e-packages build image e2e-harness ## Real Kubernetes in namespaces: our scenarios, upstream's conformance (as root)
 	build/podroute-e2e run $(E2E_FLAGS)
 
+.PHONY: e2e-api
+e2e-api: e2e-packages build ## config/kube with a real API server, built by make e2e (as root)
+	go -C test/e2e/api test -count=1 ./...
+
 # CLUSTER_FLAGS='-proxy iptables'
 .PHONY: cluster cluster-down
 cluster: e2e-packages build image e2e-harness ## The same cluster, left up for you (as root)

@@ -19,13 +19,18 @@ const (
 type backoff struct{ most time.Duration }
 
 // wait waits for the time of the next try. It returns ctx's error where that ends first.
-func (b *backoff) wait(ctx context.Context) error {
+func (b *backoff) wait(ctx context.Context) error { return b.waitOr(ctx, nil) }
+
+// waitOr is wait that ends early when sooner does.
+func (b *backoff) waitOr(ctx context.Context, sooner <-chan struct{}) error {
 	timer := time.NewTimer(b.next())
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
+		return nil
+	case <-sooner:
 		return nil
 	}
 }

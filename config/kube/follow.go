@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,7 +34,8 @@ type follower struct {
 	listed  bool   // the shelf holds everything as of version
 	// pages: the server cannot send everything as a watch: it is older than Kubernetes 1.32, has that switched off, or
 	// its etcd cannot tell how far its watches are (before 3.4.31). What one follower learns holds for all.
-	pages *atomic.Bool
+	pages  *atomic.Bool
+	outage *outage
 }
 
 // page is a part of a collection.
@@ -71,7 +73,7 @@ func (f *follower) run(ctx context.Context) {
 		if errors.Is(err, errInitial) {
 			continue // by pages
 		}
-		if lasted > watchShort {
+		if lasted > watchShort || expired(err) { // the API answers
 			wait.reset()
 		}
 		if err == nil && lasted > watchShort {
@@ -81,8 +83,9 @@ func (f *follower) run(ctx context.Context) {
 			err = errShort
 		}
 		f.log.Debug("watch ended", "what", f.want.slot, "error", err)
+		back := f.outage.over()
 		f.shelf.state(err)
-		if wait.wait(ctx) != nil {
+		if wait.waitOr(ctx, back) != nil {
 			return
 		}
 	}
@@ -111,7 +114,7 @@ func (f *follower) turn(ctx context.Context) error {
 	}
 	defer w.Stop()
 	if fresh == nil {
-		f.shelf.state(nil)
+		f.stands()
 	}
 	for {
 		select {
@@ -128,10 +131,46 @@ func (f *follower) turn(ctx context.Context) error {
 	}
 }
 
+// expired says that the API does not know the version any more that a watch is to go on from.
+func expired(err error) bool { return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) }
+
+// stands notes that the watch stands.
+func (f *follower) stands() {
+	if f.shelf.state(nil) {
+		f.outage.end()
+	}
+}
+
+// outage is what the followers of a Source know together of the API being away: the first that gets through
+// tells the others, which would wait on otherwise. The zero value is ready for use.
+type outage struct {
+	mu    sync.Mutex
+	ended chan struct{}
+}
+
+// over is closed when a follower gets through.
+func (o *outage) over() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended == nil {
+		o.ended = make(chan struct{})
+	}
+	return o.ended
+}
+
+func (o *outage) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended != nil {
+		close(o.ended)
+		o.ended = nil
+	}
+}
+
 // judge draws the consequences of an error.
 func (f *follower) judge(err error) error {
 	switch {
-	case apierrors.IsResourceExpired(err) || apierrors.IsGone(err):
+	case expired(err):
 		f.listed = false
 	case apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge):
 		f.listed, f.version = false, "" // the cluster was restored from a backup
@@ -221,7 +260,7 @@ func (f *follower) replace(fresh map[string]entry) {
 		}
 	}
 	f.shelf.replace(fresh)
-	f.shelf.state(nil)
+	f.stands()
 }
 
 func (f *follower) seen(name string, o runtime.Object) {

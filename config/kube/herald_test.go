@@ -34,6 +34,7 @@ type nodeAPI struct {
 	objects map[string]map[string]any // "nodes/a"
 	version int
 	away    bool
+	missed  int      // requests while away
 	forbid  string   // requests that begin so: "PATCH nodes/"
 	writes  []string // "PATCH nodes/a/status"
 	meddle  func()   // called once, before the next JSON patch of a Node
@@ -52,6 +53,7 @@ func (a *nodeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.t.Error(err)
 	}
 	if a.away {
+		a.missed++
 		a.fail(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable)
 		return
 	}
@@ -411,6 +413,14 @@ func TestAway(t *testing.T) {
 		h.take(r)
 	}
 	h.take(allWell)
+	missed := func() int {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.missed
+	}
+	// A try makes two requests while the API is away: after three, one has begun that knows the last report.
+	before := missed()
+	eventually(t, "tries", func() bool { return missed() >= before+3 })
 	a.mu.Lock()
 	a.away = false
 	a.mu.Unlock()

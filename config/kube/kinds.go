@@ -11,7 +11,7 @@ import (
 // newFollower makes the follower of a want, whose shelf holds what was in force before this start.
 func (s *Source) newFollower(w want) *follower {
 	f := &follower{
-		log: s.log, want: w, pages: &s.pages,
+		log: s.log, want: w, pages: &s.pages, outage: &s.outage,
 		shelf: &shelf{touch: func() { signal(s.touched) }, entries: map[string]entry{}},
 	}
 	switch w.kind {

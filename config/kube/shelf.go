@@ -64,15 +64,17 @@ func (s *shelf) replace(entries map[string]entry) {
 	}
 }
 
-// state notes how the watch stands: nil, or why it does not.
-func (s *shelf) state(err error) {
+// state notes how the watch stands: nil, or why it does not. It tells whether that is another answer than before.
+func (s *shelf) state(err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if (s.err == nil) != (err == nil) {
+	turned := (s.err == nil) != (err == nil)
+	if turned {
 		s.since = time.Now()
 		s.touch()
 	}
 	s.err = err
+	return turned
 }
 
 // standing returns whether everything was read, and why and since when the watch does not stand, if so.

@@ -39,6 +39,7 @@ type Source struct {
 	workers, leaderWorkers []worker
 	leading                atomic.Bool
 	pages                  atomic.Bool // see follower
+	outage                 outage
 	desk                   desk
 	keeper                 keeper
 	herald                 *herald

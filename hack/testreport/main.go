@@ -60,7 +60,10 @@ func run(ctx context.Context, args []string) (bool, error) {
 	return sum.finish(inCI), errors.Join(errs...)
 }
 
-// modules lists the directories below root that hold a go.mod, root first.
+// cluster is the folder of the tests that need a Kubernetes cluster or its API server: make e2e runs those.
+var cluster = filepath.Join("test", "e2e") //nolint:gochecknoglobals // a constant, but for the separator
+
+// modules lists the directories below root that hold a go.mod, root first, the cluster's excepted.
 func modules(root string) ([]string, error) {
 	var dirs []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -68,6 +71,8 @@ func modules(root string) ([]string, error) {
 			return err
 		}
 		switch name := d.Name(); {
+		case path == filepath.Join(root, cluster):
+			return filepath.SkipDir
 		case d.IsDir() && path != root && (strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") || name == "testdata" || name == "build"):
 			return filepath.SkipDir
 		case name == "go.mod":

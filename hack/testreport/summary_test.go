@@ -84,7 +84,7 @@ func TestSummary(t *testing.T) {
 func TestModules(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	for _, dir := range []string{".", "test/bench", ".cache/mod", "a/testdata/m", "a/b"} {
+	for _, dir := range []string{".", "test/bench", ".cache/mod", "a/testdata/m", "a/b", "test/e2e", "test/e2e/api"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}

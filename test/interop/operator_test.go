@@ -73,7 +73,7 @@ func TestExitCodes(t *testing.T) {
 		{"peers tor", 2, "unknown command"},
 		{"nonsense", 2, "unknown command"},
 		{"routes --learned --advertised", 2, "choose one"},
-		{"agent", 2, "name the folder of manifests"},
+		{"agent", 2, "Name a folder of manifests"},
 		{"agent --config /nonexistent", 1, "/nonexistent"},
 		{"agent --config . --log-level loud", 2, "use debug, info, warn or error"},
 		{"--version", 0, ""},

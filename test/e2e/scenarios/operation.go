@@ -232,7 +232,7 @@ func (t *T) established(ctx context.Context, node string, since time.Time) error
 func runtimeRestarted(ctx context.Context, t *T) error {
 	return t.underTraffic(ctx, func(ctx context.Context, p bed) error {
 		for _, service := range []string{"kubelet", "containerd"} {
-			group, ctx := errgroup.WithContext(ctx)
+			var group errgroup.Group
 			for _, node := range []string{"n1", "n3"} {
 				group.Go(func() error { return t.Service(ctx, node, "restart", service) })
 			}

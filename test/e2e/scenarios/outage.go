@@ -70,7 +70,16 @@ func apiOutage(ctx context.Context, t *T) error {
 			return err
 		}
 		t.Note("the API was away for %.0f s", time.Since(began).Seconds())
-		return errors.Join(t.afterOutage(ctx, bound[:2]), t.servicesAgain(ctx, from))
+		back := time.Now()
+		if err := t.afterOutage(ctx, bound[:2]); err != nil {
+			return err
+		}
+		t.Note("kubelets have told what became of their pods %.0f s later", time.Since(back).Seconds())
+		if err := t.servicesAgain(ctx, from); err != nil {
+			return err
+		}
+		t.Note("a new service works %.0f s later", time.Since(back).Seconds())
+		return nil
 	})
 }
 
