@@ -89,7 +89,7 @@ func (t *T) addSpare(ctx context.Context) (Pod, error) {
 		return Pod{}, err
 	}
 	tainted := slices.ContainsFunc(n.Spec.Taints, func(taint corev1.Taint) bool {
-		return taint.ToString() == cluster.Taint
+		return strings.HasPrefix(cluster.Taint, taint.Key+"=")
 	})
 	t.Note("the node registers with the taint %s: %v", cluster.Taint, tainted)
 	pods, err := t.AwaitPods(ctx, want)

@@ -40,7 +40,7 @@ func outside(ctx context.Context, t *T) error {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = server.Shutdown(stop)
-		<-ended
+		_ = <-ended
 	}()
 	var errs []error
 	for _, p := range pods {

@@ -208,7 +208,7 @@ func (s *Server) Writes(node string) []Request {
 // Eventually polls until ok, and ends the test if that takes too long.
 func (s *Server) Eventually(what string, within time.Duration, ok func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(within); !ok(); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(within); !ok(); time.Sleep(100 * time.Millisecond) { //nolint:forbidigo // a test's poll with a deadline
 		if time.Now().After(deadline) {
 			s.t.Fatalf("not within %v: %s", within, what)
 		}
