@@ -34,13 +34,13 @@ func outside(ctx context.Context, t *T) error {
 	server := &http.Server{ReadHeaderTimeout: askFor, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, r.RemoteAddr)
 	})}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = server.Serve(l) }() // ends with Shutdown
 	defer func() {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = server.Shutdown(stop)
-		_ = <-ended
+		<-ended
 	}()
 	var errs []error
 	for _, p := range pods {
