@@ -82,8 +82,10 @@ func (s *Source) turn(ctx context.Context, running *sync.WaitGroup) time.Duratio
 		return min(late, next)
 	}
 	if s.published() || s.synced() {
+		if !s.build() {
+			return 0 // adjust comes first
+		}
 		s.desk.dirty = time.Time{}
-		s.build()
 		if s.synced() {
 			s.desk.kept = nil
 		}
@@ -96,7 +98,7 @@ func (s *Source) turn(ctx context.Context, running *sync.WaitGroup) time.Duratio
 
 // adjust starts and stops followers so that they are what the objects at hand ask for.
 func (s *Source) adjust(ctx context.Context, running *sync.WaitGroup) {
-	wants := s.scope().wants()
+	wants := s.scope(slices.Concat(s.on("RouterConfig"), s.on("BGPPeer"), s.on("AddressPool"), s.on("Node"))).wants()
 	for slot, f := range s.desk.followers {
 		if slices.Contains(wants, f.want) {
 			continue
@@ -157,8 +159,9 @@ func (s *Source) synced() bool {
 	return true
 }
 
-// build makes a Snapshot of what is on the shelves and publishes it.
-func (s *Source) build() {
+// build makes a Snapshot of what is on the shelves and publishes it, unless that asks for watches that nobody has
+// started: what they would read is no less a part of it.
+func (s *Source) build() bool {
 	in := config.Input{Elsewhere: func(ref config.SecretKeyRef) bool {
 		return s.desk.followers[secretWant(ref).slot] == nil
 	}}
@@ -176,10 +179,16 @@ func (s *Source) build() {
 			})
 		}
 	}
+	for _, w := range s.scope(in.Objects).wants() {
+		if f := s.desk.followers[w.slot]; f == nil || f.want != w {
+			return false
+		}
+	}
 	if s.desk.outage != nil {
 		in.Problems = append(in.Problems, *s.desk.outage)
 	}
 	s.publish(s.desk.builder.Build(in), judged)
+	return true
 }
 
 // judgeOutage notes when the API is away and when it is back, and returns when to look again.

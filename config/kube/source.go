@@ -191,10 +191,10 @@ func (s *Source) known(slot string) bool {
 	return synced || len(s.desk.kept) > 0
 }
 
-// scope reads what decides on the wants.
-func (s *Source) scope() scope {
+// scope picks what decides on the wants.
+func (s *Source) scope(objects []config.Object) scope {
 	c := scope{node: s.node, leading: s.leading.Load(), known: s.known("RouterConfig"), router: s.desk.last.Router.Spec}
-	for _, o := range slices.Concat(s.on("RouterConfig"), s.on("BGPPeer"), s.on("AddressPool"), s.on("Node")) {
+	for _, o := range objects {
 		c.add(o)
 	}
 	return c
