@@ -139,7 +139,7 @@ func (c *Cluster) Lab() *lab.Lab { return c.lab }
 // kube-controller-manager and kube-scheduler. It returns when the service is up, or down; a service that
 // was killed is started again by itself.
 func (c *Cluster) Service(ctx context.Context, machine, verb, service string) error {
-	_, err := c.lab.Run(ctx, machine, "sv", "-w", "30", verb, "/etc/service/"+service)
+	_, err := c.lab.Run(ctx, machine, "sv", "-w", "60", verb, "/etc/service/"+service)
 	return err
 }
 

@@ -42,17 +42,25 @@ func idle(name, node string) Want {
 	}}
 }
 
-// startMany creates pods, and waits for them with one watch instead of many questions.
-func (t *T) startMany(ctx context.Context, wants []Want) ([]Pod, error) {
+// startMany creates pods, and asks for all of them at once, once a second. (kubectl wait and kubectl delete take
+// turns over the pods, which takes longer than what they wait for.)
+func (t *T) startMany(ctx context.Context, wants []Want) (pods []Pod, err error) {
 	if err := t.CreatePods(ctx, wants...); err != nil {
 		return nil, err
 	}
-	// Deadlines are ctx's; the name of a pod that misses it is in the error.
-	_, err := t.kubectl(ctx, "wait", "pods", "--all", "--for=condition=Ready", "--timeout=200s")
-	if err != nil {
-		return nil, err
-	}
-	return t.AwaitPods(ctx, wants...)
+	err = cluster.Eventually(ctx, 3*time.Minute, func(ctx context.Context) (err error) {
+		if pods, err = t.ready(ctx, wants); err != nil {
+			err = errors.Join(err, t.pause(ctx, time.Second))
+		}
+		return err
+	})
+	return pods, err
+}
+
+// endAll deletes all pods of the scenario.
+func (t *T) endAll(ctx context.Context) error {
+	_, err := t.Kubectl(ctx, "delete", "--raw", "/api/v1/namespaces/"+t.Namespace+"/pods")
+	return err
 }
 
 // crowd starts 110 pods on one node.
@@ -112,7 +120,8 @@ func (p place) reaches(ctx context.Context, pods []Pod) error {
 	return errors.Join(errs...)
 }
 
-// churn starts and deletes 500 pods, a hundred at a time on three nodes, and compares what nodes hold.
+// churn starts and deletes 500 pods, a hundred at a time on three nodes, and compares what nodes hold. While one
+// hundred ends the next starts.
 func churn(ctx context.Context, t *T) error {
 	const rounds, size = 5, 100
 	if err := t.quiet(ctx); err != nil {
@@ -142,7 +151,7 @@ func churn(ctx context.Context, t *T) error {
 			return err
 		}
 		most = max(most, during["n1"]["links"])
-		if _, err := t.kubectl(ctx, "delete", "pods", "--all", "--wait=true", "--timeout=100s"); err != nil {
+		if err := t.endAll(ctx); err != nil {
 			return err
 		}
 	}

@@ -39,12 +39,13 @@ func (t *T) needsManifest() error {
 }
 
 // nodeAdded starts the spare machine under traffic, with a pod that waits for it.
-func nodeAdded(ctx context.Context, t *T) error {
+func nodeAdded(ctx context.Context, t *T) (err error) {
 	if err := t.needsManifest(); err != nil {
 		return err
 	}
-	return t.underTraffic(ctx, func(ctx context.Context, p bed) (err error) {
-		defer func() { err = errors.Join(err, t.removeSpare(ctx)) }()
+	// After the traffic, part of which goes to the spare node.
+	defer func() { err = errors.Join(err, t.removeSpare(ctx)) }()
+	return t.underTraffic(ctx, func(ctx context.Context, p bed) error {
 		began := time.Now()
 		d, err := t.addSpare(ctx)
 		if err != nil {
@@ -77,7 +78,7 @@ func nodeAdded(ctx context.Context, t *T) error {
 // the startup taint until podroute takes it away; a pod that starts before could reach nobody.
 func (t *T) addSpare(ctx context.Context) (Pod, error) {
 	spare := cluster.Spare()
-	want := web("d", spare.Name)
+	want := lingering(web("d", spare.Name))
 	if err := t.CreatePods(ctx, want); err != nil {
 		return Pod{}, err
 	}
@@ -100,6 +101,16 @@ func (t *T) addSpare(ctx context.Context) (Pod, error) {
 		return Pod{}, err
 	}
 	return pods[0], t.startedAfter(ctx, pods[0], spare.Name)
+}
+
+// lingering has a pod serve on for 3 s when it is asked to end, until no proxy sends it anything.
+func lingering(w Want) Want {
+	w.Change = func(p *corev1.Pod) {
+		grace := int64(5)
+		p.Spec.TerminationGracePeriodSeconds = &grace
+		p.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 3}}}
+	}
+	return w
 }
 
 // startedAfter compares when a pod was bound with when its node's network became available.
@@ -130,12 +141,12 @@ func (t *T) startedAfter(ctx context.Context, p Pod, node string) error {
 }
 
 // nodeDeleted drains the spare node, deletes it, and ends its agent, as a machine that shuts down does.
-func nodeDeleted(ctx context.Context, t *T) error {
+func nodeDeleted(ctx context.Context, t *T) (err error) {
 	if err := t.needsManifest(); err != nil {
 		return err
 	}
-	return t.underTraffic(ctx, func(ctx context.Context, _ bed) (err error) {
-		defer func() { err = errors.Join(err, t.removeSpare(ctx)) }()
+	defer func() { err = errors.Join(err, t.removeSpare(ctx)) }()
+	return t.underTraffic(ctx, func(ctx context.Context, _ bed) error {
 		d, err := t.addSpare(ctx)
 		if err != nil {
 			return err
@@ -252,16 +263,19 @@ func (t *T) removeSpare(ctx context.Context) error {
 	if _, err := t.Kubectl(ctx, "delete", "node", node, "--ignore-not-found"); err != nil {
 		return err
 	}
-	// Every container with it: the services' tree is killed and started again, with all services down.
+	// Every container with it, and its control group: a kubelet that finds one and no container to it does not
+	// register its node for a long time.
 	_, err := t.On(ctx, node, "sh", "-c", `
-for s in kubelet kube-proxy containerd; do sv -w 10 force-stop /etc/service/$s; done >/dev/null 2>&1
-for p in $(grep -l kubepods /proc/[0-9]*/cgroup | cut -d/ -f3); do kill -9 $p; done 2>/dev/null
-for p in $(pidof containerd-shim-runc-v2); do kill -9 $p; done 2>/dev/null
-sleep 0.5
+for s in kubelet kube-proxy; do sv -w 10 force-stop /etc/service/$s; done
+for id in $(ctr -n k8s.io task ls -q); do ctr -n k8s.io task rm -f $id; done
+for id in $(ctr -n k8s.io container ls -q); do ctr -n k8s.io container rm $id; done
+sv -w 10 force-stop /etc/service/containerd
+for p in $(pidof containerd-shim-runc-v2); do kill -9 $p; done
 grep -E ' (/var/lib/kubelet|/run/containerd|/run/netns|/var/lib/containerd)/' /proc/self/mounts | cut -d' ' -f2 | sort -r | xargs -r -n1 umount -l
+find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} ';'
 rm -rf /var/lib/kubelet/* /run/containerd /run/netns/* /run/podroute /etc/cni/net.d/* /var/lib/cni/*
-kube-proxy --cleanup >/dev/null 2>&1
-nft delete table inet podroute 2>/dev/null
+kube-proxy --cleanup
+nft delete table inet podroute
 ip route flush proto 179; ip -6 route flush proto 179; ip nexthop flush proto 179
 true`)
 	if err != nil {

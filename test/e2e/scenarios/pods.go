@@ -69,38 +69,44 @@ func (t *T) CreatePods(ctx context.Context, wants ...Want) error {
 	if err != nil {
 		return err
 	}
-	return t.Apply(ctx, string(text))
+	return t.Create(ctx, string(text))
 }
 
 // AwaitPods waits until pods are ready.
-func (t *T) AwaitPods(ctx context.Context, wants ...Want) ([]Pod, error) {
-	pods := make([]Pod, len(wants))
+func (t *T) AwaitPods(ctx context.Context, wants ...Want) (pods []Pod, err error) {
 	within := time.Minute
 	if deadline, ok := ctx.Deadline(); ok {
 		within = time.Until(deadline)
 	}
-	err := cluster.Eventually(ctx, within, func(ctx context.Context) error {
-		var list corev1.PodList
-		if err := t.Get(ctx, &list, "pods", "-n", t.Namespace); err != nil {
-			return err
-		}
-		byName := map[string]*corev1.Pod{}
-		for i := range list.Items {
-			byName[list.Items[i].Name] = &list.Items[i]
-		}
-		for i, w := range wants {
-			p, ok := byName[w.Name]
-			if !ok {
-				return fmt.Errorf("pod %s does not exist", w.Name)
-			}
-			var err error
-			if pods[i], err = running(p); err != nil {
-				return err
-			}
-		}
-		return nil
+	err = cluster.Eventually(ctx, within, func(ctx context.Context) (err error) {
+		pods, err = t.ready(ctx, wants)
+		return err
 	})
 	return pods, err
+}
+
+// ready are the pods wanted, or an error if not all are ready now.
+func (t *T) ready(ctx context.Context, wants []Want) ([]Pod, error) {
+	var list corev1.PodList
+	if err := t.Get(ctx, &list, "pods", "-n", t.Namespace); err != nil {
+		return nil, err
+	}
+	byName := map[string]*corev1.Pod{}
+	for i := range list.Items {
+		byName[list.Items[i].Name] = &list.Items[i]
+	}
+	pods := make([]Pod, len(wants))
+	for i, w := range wants {
+		p, ok := byName[w.Name]
+		if !ok {
+			return nil, fmt.Errorf("pod %s does not exist", w.Name)
+		}
+		var err error
+		if pods[i], err = running(p); err != nil {
+			return nil, err
+		}
+	}
+	return pods, nil
 }
 
 // running takes from a pod what tests ask of it, once it is ready.

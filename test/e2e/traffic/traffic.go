@@ -37,6 +37,9 @@ type Tally struct {
 	Sent       int           `json:"sent"`
 	Lost       int           `json:"lost"`
 	LongestGap time.Duration `json:"longestGapNs"`
+	// First and Last are when the first and the last lost probe were sent, to be looked for in logs.
+	First time.Time `json:"first,omitzero"`
+	Last  time.Time `json:"last,omitzero"`
 	// Error is what the last failed probe of an HTTP load met.
 	Error string `json:"error,omitempty"`
 }
@@ -44,7 +47,8 @@ type Tally struct {
 func (t Tally) String() string {
 	s := fmt.Sprintf("%d of %d lost", t.Lost, t.Sent)
 	if t.Lost > 0 {
-		s += fmt.Sprintf(", longest gap %d ms", t.LongestGap.Milliseconds())
+		const clock = "15:04:05.000"
+		s += fmt.Sprintf(", longest gap %d ms, between %s and %s", t.LongestGap.Milliseconds(), t.First.Format(clock), t.Last.Format(clock))
 	}
 	return s
 }
@@ -59,8 +63,10 @@ func count(probes []probe) Tally {
 	missing := false   // since then
 	for _, p := range probes {
 		if p.answered.IsZero() {
-			t.Lost++
-			missing = true
+			if t.Lost++; t.Lost == 1 {
+				t.First = p.sent
+			}
+			t.Last, missing = p.sent, true
 			continue
 		}
 		if missing && !last.IsZero() {

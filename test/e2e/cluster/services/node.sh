@@ -3,6 +3,8 @@
 set -eu
 name={{.Lab}}.$(hostname)
 
+mkdir -p /run/static-pods
+
 # Pods' mounts are seen by whoever asks for propagation.
 mount --make-rshared /
 
