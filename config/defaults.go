@@ -82,6 +82,7 @@ func (s *BGPPeerSpec) setDefaults() {
 		orDefault(&s.Password.SecretRef.Namespace, DefaultSecretNamespace)
 		orDefault(&s.Password.SecretRef.Key, DefaultSecretKey)
 	}
+	s.BFD.setDefaults()
 	for _, f := range []*PrefixFilter{s.Import, s.Export} {
 		f.setDefaults()
 	}

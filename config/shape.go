@@ -93,8 +93,6 @@ func checkStruct(r *report, path string, m map[string]any, t reflect.Type) {
 // planned names what a field of a later version will hold, empty if there is no such plan.
 func planned(field string) string {
 	switch field {
-	case "BGPPeerSpec.bfd":
-		return "BFD"
 	case "BGPPeerSpec.addPath":
 		return "add-path"
 	case "AdvertisementSpec.aggregates":

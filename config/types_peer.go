@@ -99,6 +99,8 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10
 	AllowOwnAS int32 `json:"allowOwnAS,omitempty"`
+	// BFD ends the session as soon as the neighbour falls silent (RFC 5880, RFC 5882).
+	BFD *BFDSpec `json:"bfd,omitempty"`
 	// ReflectorClient makes the neighbour a client of ours (RFC 4456).
 	ReflectorClient bool `json:"reflectorClient,omitempty"`
 }

@@ -15,6 +15,7 @@ func (r *report) peer(s *BGPPeerSpec) {
 	r.passwordSource(s.Password)
 	r.hops(s)
 	r.timers(s.Timers)
+	r.bfd(s)
 	for i, f := range s.Families {
 		field := indexed("spec.families", i)
 		if r.oneOf(field, f, FamilyIPv4, FamilyIPv6) && slices.Contains(s.Families[:i], f) {
