@@ -61,6 +61,10 @@ type Config struct {
 	// NeverEver are rejected from everybody, with everything inside them.
 	NeverEver []netip.Prefix
 
+	// Links are the addresses of this host's links that are up, with the lengths of their prefixes. A path whose
+	// next hop is on none of them is chosen only where there is no other (RFC 4271 section 9.1.2). Empty: not known.
+	Links []netip.Prefix
+
 	Peers []Peer
 	Paths []Path
 }

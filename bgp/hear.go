@@ -160,7 +160,7 @@ func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
 	}
 	c := &r.paths[i]
 	before = int(boolTo1(c.accepted))
-	c.with, c.session, c.accepted = o, n.session, n.accepts(p, o)
+	c.with, c.session, c.accepted, c.far = o, n.session, n.accepts(p, o), t.far(o.hop)
 	after = int(boolTo1(c.accepted))
 	n.count(p, 0, after-before)
 	t.choose(r)

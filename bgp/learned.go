@@ -25,7 +25,8 @@ type table struct {
 	peers  map[netip.Addr]*neighbour
 	own    map[netip.Prefix]bool // paths of ours
 	ours   *offer
-	max    int         // paths a route
+	max    int // paths a route
+	links  []netip.Prefix
 	key    []byte      // scratch
 	field  []candidate // scratch
 }

@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// settings says whom to learn from and how: the neighbours with what is accepted from each, our own paths, and the
-// bound on the paths of a route. What neighbours have said is judged anew where rules that concern them have
-// changed. If a set of paths now reads otherwise, the next drain is of the whole table.
+// settings says whom to learn from and how: the neighbours with what is accepted from each, our own paths, the
+// bound on the paths of a route, and the links. What neighbours have said is judged anew where rules that concern
+// them, or links, have changed. If a set of paths now reads otherwise, the next drain is of the whole table.
 func (t *table) settings(c Config, rules []rule, same func(peer netip.Addr) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.max = c.MaxPaths
 	again := t.meet(c, rules, same)
 	t.setOwn(prefixes(c.Paths))
+	t.setLinks(c.Links)
 	if len(again) > 0 {
 		for r := range t.routes.all() {
 			t.judge(r, again)
@@ -102,4 +103,30 @@ func (t *table) setOwn(own map[netip.Prefix]bool) {
 		t.choose(r)
 	}
 	t.own = own
+}
+
+// far tells whether a next hop is on none of our links, as far as they are known. A link-local one is where its
+// neighbour is.
+func (t *table) far(hop netip.Addr) bool {
+	return len(t.links) > 0 && !hop.IsLinkLocalUnicast() && !slices.ContainsFunc(t.links, func(p netip.Prefix) bool { return p.Contains(hop) && p.Addr() != hop })
+}
+
+// setLinks says which links there are.
+func (t *table) setLinks(links []netip.Prefix) {
+	if slices.Equal(links, t.links) {
+		return
+	}
+	t.links = slices.Clone(links)
+	for r := range t.routes.all() {
+		changed := false
+		for i := range r.paths {
+			c := &r.paths[i]
+			if far := c.from != nil && t.far(c.with.hop); far != c.far {
+				c.far, changed = far, true
+			}
+		}
+		if changed {
+			t.choose(r)
+		}
+	}
 }

@@ -8,18 +8,22 @@ type candidate struct {
 	with     *offer
 	session  uint32 // of the neighbour, in which it came; an earlier one's is stale
 	accepted bool   // by the import policy
+	far      bool   // its next hop is on no link of ours
 }
 
 // best keeps those of the candidates that traffic goes to, in their order; it reuses the slice. That is the
 // decision process of RFC 4271 section 9.1.2.2 as far as paths may differ for a host at the edge: what is left
 // after step d is of equal cost. Unlike the RFC's steps f and g it breaks no ties, because all are used, and
-// unlike those of FRR and BIRD the AS paths of equal ones may lead through different neighbour ASes.
+// unlike those of FRR and BIRD the AS paths of equal ones may lead through different neighbour ASes. Before all
+// steps, paths go whose next hop cannot be reached (section 9.1.2), unless there are no others: then the reader is
+// to say why the route is of no use.
 func best(cs []candidate) []candidate {
 	cs = slices.DeleteFunc(cs, func(c candidate) bool { return !c.accepted })
 	if len(cs) < 2 {
 		return cs
 	}
 	for _, step := range []func(candidate) uint32{
+		func(c candidate) uint32 { return boolTo1(c.far) },
 		func(c candidate) uint32 { return boolTo1(c.with.worn) }, // RFC 9494 section 4.2
 		func(c candidate) uint32 { return ^c.with.localPref },    // RFC 4271 section 9.1.1
 		func(c candidate) uint32 { return boolTo1(c.from != nil) },

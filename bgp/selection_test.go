@@ -37,6 +37,13 @@ func TestBestPaths(t *testing.T) {
 		"equal":     {[]candidate{via(external, nil), via(other, nil)}, "0 1"},
 		"different": {[]candidate{via(external, path(1, 2)), via(other, path(3, 4))}, "0 1"},
 		"rejected":  {[]candidate{{from: external, with: ourOffer()}, via(other, nil)}, "1"},
+		"a next hop out of reach": {[]candidate{
+			func() candidate { c := via(external, path(1)); c.far = true; return c }(), via(other, nil), via(internal, nil),
+		}, "1"},
+		"all next hops out of reach": {[]candidate{
+			func() candidate { c := via(external, path(1)); c.far = true; return c }(),
+			func() candidate { c := via(other, nil); c.far = true; return c }(),
+		}, "0"},
 		"LLGR_STALE before all": {[]candidate{
 			via(internal, func(o *offer) { o.worn, o.localPref = true, 900 }), via(other, nil),
 		}, "1"},
@@ -127,6 +134,37 @@ func TestFiltersJudgeAnew(t *testing.T) {
 	c.Peers = c.Peers[:1]
 	learnFrom(tab, c)
 	check("without b", 2, "10.130.1.0/24 via 10.0.0.1", "192.168.7.0/24 via 10.0.0.1")
+}
+
+// A path that wins, but leads where no link of ours does, keeps no other from being used; links come and go.
+func TestNextHopsInReach(t *testing.T) {
+	t.Parallel()
+	tab := newTable(make(chan struct{}, 1), newAgenda())
+	near, far := addr("10.0.1.1"), addr("10.0.11.0")
+	c := Config{AS: 65002, MaxPaths: 8, Import: []PrefixRange{within("10.128.0.0/9")}, Peers: []Peer{
+		{Name: "near", Address: near, AS: 1}, {Name: "far", Address: far, AS: 2},
+	}}
+	check := func(step string, want ...string) {
+		t.Helper()
+		learnFrom(tab, c)
+		got := map[netip.Prefix][]Via{}
+		for r := range tab.routes.all() {
+			got[r.prefix] = r.now.vias()
+		}
+		if text := viaText(got); !slices.Equal(text, want) {
+			t.Errorf("%s: %q, want %q", step, text, want)
+		}
+	}
+	learnFrom(tab, c)
+	say(tab, near, near, prefixList("10.130.1.0/24")...)
+	say(tab, far, far, prefixList("10.130.1.0/24", "10.130.2.0/24")...)
+	check("links not known", "10.130.1.0/24 via 10.0.1.1,10.0.11.0", "10.130.2.0/24 via 10.0.11.0")
+	c.Links = prefixList("10.0.1.11/24", "fd00::11/64")
+	check("one link", "10.130.1.0/24 via 10.0.1.1", "10.130.2.0/24 via 10.0.11.0")
+	say(tab, near, addr("10.0.1.11"), prefixList("10.130.1.0/24")...)
+	check("our own address", "10.130.1.0/24 via 10.0.1.11,10.0.11.0", "10.130.2.0/24 via 10.0.11.0")
+	c.Links = prefixList("10.0.1.11/24", "10.0.11.1/31")
+	check("another link", "10.130.1.0/24 via 10.0.11.0", "10.130.2.0/24 via 10.0.11.0")
 }
 
 // What a neighbour said before its restart stays until it has said all again.

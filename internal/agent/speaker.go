@@ -23,6 +23,7 @@ func (d *draft) speaker() {
 		Import:     d.accepted(),
 		Never:      d.never(),
 		NeverEver:  d.Blocks,
+		Links:      d.linkPrefixes(),
 		Paths:      d.paths(),
 	}
 	if reflector {
@@ -42,6 +43,18 @@ func (d *draft) speaker() {
 	if m := d.spec.Readiness.MinSessions; m != nil {
 		d.MinSessions = int(*m)
 	}
+}
+
+// linkPrefixes are those of the uplinks that are up: next hops in them can be reached.
+func (d *draft) linkPrefixes() []netip.Prefix {
+	var out []netip.Prefix
+	for _, l := range d.uplinks {
+		if l.Up {
+			out = append(out, l.Prefixes...)
+		}
+	}
+	slices.SortFunc(out, comparePrefixes)
+	return out
 }
 
 // accepted are the prefixes taken from any peer: those inside the cluster's pod ranges, of accepted
