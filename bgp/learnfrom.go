@@ -35,7 +35,7 @@ func (t *table) settings(c Config, rules []rule, same func(peer netip.Addr) bool
 // meet brings the neighbours up to date, and returns those whose routes must be judged anew.
 func (t *table) meet(c Config, rules []rule, same func(netip.Addr) bool) map[*neighbour]bool {
 	again := map[*neighbour]bool{}
-	old := t.peers
+	old, quick := t.peers, quick(rules)
 	t.peers = make(map[netip.Addr]*neighbour, len(c.Peers))
 	for _, p := range c.Peers {
 		n := old[p.Address]
@@ -43,9 +43,9 @@ func (t *table) meet(c Config, rules []rule, same func(netip.Addr) bool) map[*ne
 			n = &neighbour{addr: p.Address}
 		}
 		if n.rules == nil || !same(p.Address) {
-			n.rules = rulesFor(rules, p.Address)
 			again[n] = !n.empty()
 		}
+		n.rules = rulesFor(quick, p.Address) // also where they say the same: those of before can go
 		n.name, n.internal, n.us, n.most = p.Name, p.internal(c), c.RouterID, p.MaxPrefixes
 		t.peers[p.Address] = n
 		delete(old, p.Address)

@@ -11,7 +11,7 @@ type neighbour struct {
 	name     string
 	internal bool
 	us       netip.Addr // our BGP identifier
-	rules    []rule     // of the import policy, those that concern it
+	rules    []*rule    // of the import policy, those that concern it; see rulesFor
 	most     int        // prefixes of a family; 0 is no bound
 
 	session    uint32 // counts its sessions
@@ -22,11 +22,23 @@ type neighbour struct {
 	received, accepted [2]int // prefixes, by family
 }
 
-// rulesFor are the rules that concern a neighbour's routes, made quick to match.
-func rulesFor(rules []rule, peer netip.Addr) []rule {
-	out := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return r.From == fromUs || !r.concerns(peer) })
+// quick are rules made quick to match, and without those that no neighbour's routes meet.
+func quick(rules []rule) []rule {
+	out := slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return r.From == fromUs })
 	for i := range out {
 		out[i].indexed()
+	}
+	return out
+}
+
+// rulesFor are the rules that concern a neighbour's routes. They are the same for all whom they concern: in a mesh
+// each of a thousand neighbours has a rule for itself, and a copy of all for each would be a million.
+func rulesFor(quick []rule, peer netip.Addr) []*rule {
+	var out []*rule
+	for i := range quick {
+		if quick[i].concerns(peer) {
+			out = append(out, &quick[i])
+		}
 	}
 	return out
 }
@@ -37,8 +49,7 @@ func (n *neighbour) accepts(p netip.Prefix, o *offer) bool {
 	if n.internal && o.originator == n.us && n.us.IsValid() {
 		return false
 	}
-	for i := range n.rules {
-		r := &n.rules[i]
+	for _, r := range n.rules {
 		if r.covers(p) && (r.Loops == nil || o.goesRound(r.Loops)) {
 			return r.Verdict == accept
 		}

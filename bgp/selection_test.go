@@ -232,7 +232,8 @@ func TestReadingAttributes(t *testing.T) {
 	attrs := []gobgp.PathAttributeInterface{gobgp.NewPathAttributeLocalPref(300), &gobgp.PathAttributeOriginatorId{Value: addr("1.1.1.1")}}
 	us := addr("1.1.1.1")
 	rules := []rule{{Verdict: accept}}
-	in, ext := &neighbour{internal: true, us: us, rules: rules}, &neighbour{us: us, rules: rules}
+	mine := rulesFor(quick(rules), us)
+	in, ext := &neighbour{internal: true, us: us, rules: mine}, &neighbour{us: us, rules: mine}
 	if o := in.read(attrs); o.localPref != 300 || in.accepts(pfx("10.0.0.0/8"), o) {
 		t.Errorf("from an internal neighbour: %+v", o)
 	}
