@@ -113,6 +113,8 @@ func (s *Speaker) applyPeers(ctx context.Context, c Config) (kept []Peer, errs [
 			err = s.remove(ctx, old, old.Password != p.Password)
 			s.sessions.reset(p.Address, ReasonReconfigured, "its settings have changed")
 			err = errors.Join(err, s.add(ctx, c, p))
+		case running && s.sessions.lost(p):
+			err = s.forsake(ctx, c, p)
 		case running:
 			kept = append(kept, p)
 		case !s.sessions.isBarred(p.Address) || s.hasNewChance(c, p, old):

@@ -145,6 +145,9 @@ type Peer struct {
 	// Down says that the link to the neighbour is down: its session ends at once, its routes leave, and
 	// it is not dialled until Down is false.
 	Down bool
+	// Lost is when BFD last found the neighbour dead (RFC 5882), zero: never. A session that has been up since before
+	// ends at once, its routes leave, and the neighbour is dialled anew.
+	Lost time.Time
 }
 
 // families is Families with its default.

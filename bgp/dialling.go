@@ -111,6 +111,9 @@ func (s *sessions) heard(peer netip.Addr, r slog.Record) {
 	if x == nil || x.state == gobgp.BGP_FSM_ESTABLISHED || x.barred || x.peer.Down {
 		return
 	}
+	if x.reason == ReasonLost && r.Message == "sent notification" {
+		return // the end of the session that was lost
+	}
 	var why Reason
 	var text string
 	switch r.Message {

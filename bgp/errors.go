@@ -51,6 +51,7 @@ const (
 	ReasonBadMessage           Reason = "BadMessage"
 	ReasonMaxPrefixes          Reason = "MaxPrefixesReached"
 	ReasonLinkDown             Reason = "LinkDown"
+	ReasonLost                 Reason = "BFDDown" // RFC 9384's name for it
 	ReasonReconfigured         Reason = "Reconfigured"
 	ReasonInvalid              Reason = "InvalidConfiguration"
 )
