@@ -1,18 +1,19 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/podroute/podroute/hack/image/archive"
 )
 
 // program is one Go command of the image.
 type program struct {
-	path    string // in the image, without a leading slash
+	path    string // in the image
 	folder  string // of the module that requires it
 	pkg     string
 	ldflags string
@@ -27,29 +28,33 @@ func (b build) programs(ctx context.Context) ([]program, error) {
 	ours := "-X main.version=" + b.version
 	theirs := "-X " + pluginsModule + "/pkg/utils/buildversion.BuildVersion=" + release
 	return []program{
-		{"podroute", root, "./cmd/podroute", ours},
-		{"opt/cni/bin/podroute-cni", root, "./cmd/podroute-cni", ours},
-		{"opt/cni/bin/portmap", ".", pluginsModule + "/plugins/meta/portmap", theirs},
-		{"opt/cni/bin/bandwidth", ".", pluginsModule + "/plugins/meta/bandwidth", theirs},
-		{"opt/cni/bin/loopback", ".", pluginsModule + "/plugins/main/loopback", theirs},
+		{"/podroute", root, "./cmd/podroute", ours},
+		{"/opt/cni/bin/podroute-cni", root, "./cmd/podroute-cni", ours},
+		{"/opt/cni/bin/portmap", ".", pluginsModule + "/plugins/meta/portmap", theirs},
+		{"/opt/cni/bin/bandwidth", ".", pluginsModule + "/plugins/meta/bandwidth", theirs},
+		{"/opt/cni/bin/loopback", ".", pluginsModule + "/plugins/main/loopback", theirs},
 	}, nil
 }
 
-// compile builds every program below dir and returns the image's files.
-func (b build) compile(ctx context.Context, dir string) ([]file, error) {
+// compile builds every program below dir, which the image's files then come from.
+func (b build) compile(ctx context.Context, dir string) (*archive.Layer, error) {
 	programs, err := b.programs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	files := []file{{kind: tar.TypeReg, path: "LICENSE", mode: 0o644, from: filepath.Join(root, "LICENSE")}}
+	var l archive.Layer
 	for i, p := range programs {
 		at := filepath.Join(dir, fmt.Sprint(i))
 		if err := p.compile(ctx, b.arch, at); err != nil {
 			return nil, fmt.Errorf("build %s for linux/%s: %w", p.pkg, b.arch, err)
 		}
-		files = append(files, file{kind: tar.TypeReg, path: p.path, mode: 0o755, from: at})
+		l.Copy(at, p.path, 0o755)
 	}
-	return files, nil
+	l.Copy(filepath.Join(root, "LICENSE"), "/LICENSE", 0o644)
+	// Runtimes name a pod's network namespace by either path; the DaemonSet mounts /run/netns.
+	l.Dir("/run", 0o755)
+	l.Link("/var/run", "../run")
+	return &l, nil
 }
 
 // compile builds a static program whose bytes depend on its sources and the toolchain alone: neither a

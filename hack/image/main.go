@@ -12,7 +12,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path"
 	"runtime"
+	"strings"
+
+	"github.com/podroute/podroute/hack/image/archive"
 )
 
 // root is the product's module, seen from this one.
@@ -48,29 +52,43 @@ func run(ctx context.Context) error {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
+	if name := path.Base(b.tag); !strings.Contains(name, ":") {
+		return fmt.Errorf("-tag %s has no tag: NAME:TAG", b.tag)
+	}
 	scratch, err := os.MkdirTemp("", "podroute-image-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
-	files, err := b.compile(ctx, scratch)
+	l, err := b.compile(ctx, scratch)
 	if err != nil {
 		return err
 	}
 	if b.folder != "" {
-		return write(files, b.folder)
+		return l.Unpack(b.folder)
 	}
-	img, err := assemble(files, b.arch, b.version)
-	if err != nil {
-		return fmt.Errorf("assemble %s: %w", b.tag, err)
-	}
-	if err := b.save(img); err != nil {
-		return fmt.Errorf("write %s: %w", b.out, err)
-	}
-	digest, err := img.Digest()
+	id, err := b.image().Write(b.out, l)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s: %s for linux/%s, %v\n", b.out, b.tag, b.arch, digest)
+	fmt.Printf("%s: %s for linux/%s, %s\n", b.out, b.tag, b.arch, id)
 	return nil
+}
+
+// image is what the image says of itself.
+func (b build) image() archive.Image {
+	return archive.Image{
+		Names: []string{b.tag}, Arch: b.arch,
+		Config: archive.Config{
+			Entrypoint: []string{"/podroute"},
+			Env:        []string{"PATH=/"}, // kubectl exec … -- podroute status
+			WorkingDir: "/",
+			Labels: map[string]string{
+				"org.opencontainers.image.title":       "podroute",
+				"org.opencontainers.image.description": "Natively routed pod networking over BGP",
+				"org.opencontainers.image.licenses":    "Apache-2.0",
+				"org.opencontainers.image.version":     b.version,
+			},
+		},
+	}
 }

@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/google/go-cmp v0.7.0
 	github.com/podroute/podroute v0.0.0
+	github.com/podroute/podroute/hack/image v0.0.0
 	golang.org/x/sync v0.24.0
 	golang.org/x/sys v0.49.0
 	k8s.io/api v0.37.2
@@ -35,3 +36,5 @@ require (
 )
 
 replace github.com/podroute/podroute => ../..
+
+replace github.com/podroute/podroute/hack/image => ../../hack/image

@@ -2,12 +2,14 @@ package images
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+
+	"github.com/podroute/podroute/hack/image/archive"
 )
 
 // image is one archive.
@@ -19,20 +21,25 @@ type image struct {
 	fill       func(context.Context, *layer) error
 }
 
+func (i image) archive() archive.Image {
+	return archive.Image{Names: i.names, Arch: runtime.GOARCH, Config: archive.Config{
+		Entrypoint: i.entrypoint, Cmd: i.command,
+		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/"},
+	}}
+}
+
 // Maker makes images. Bin holds the programs, Out is where the archives go.
 type Maker struct{ Bin, Out string }
 
 // Make makes all images anew.
 func (m Maker) Make(ctx context.Context) error {
-	if err := os.MkdirAll(m.Out, 0o755); err != nil {
-		return err
-	}
 	for _, i := range m.all() {
-		l := newLayer()
-		if err := i.fill(ctx, l); err != nil {
-			return fmt.Errorf("image %s: %w", i.names[0], err)
+		var l layer
+		err := i.fill(ctx, &l)
+		if err == nil {
+			_, err = i.archive().Write(filepath.Join(m.Out, i.file), &l.Layer)
 		}
-		if err := i.write(filepath.Join(m.Out, i.file), l); err != nil {
+		if err != nil {
 			return fmt.Errorf("image %s: %w", i.names[0], err)
 		}
 	}
@@ -77,7 +84,7 @@ func (m Maker) agnhost(ctx context.Context, l *layer) error {
 	if err := l.program(m.Bin, "agnhost", "/agnhost"); err != nil {
 		return err
 	}
-	l.link("/agnhost-2", "agnhost")
+	l.Link("/agnhost-2", "agnhost")
 	for _, name := range []string{"localhost.crt", "localhost.key"} { // what it serves TLS with
 		if err := l.program(m.Bin, name, "/"+name); err != nil {
 			return err
@@ -98,14 +105,14 @@ func (m Maker) agnhost(ctx context.Context, l *layer) error {
 			l.copy(f, f)
 		}
 	}
-	l.dir("/tmp", 0o1777)
-	l.dir("/uploads", 0o777)
-	l.dir("/var/tmp", 0o1777)
-	l.dir("/root", 0o700)
-	l.text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"+
+	l.Dir("/tmp", 0o1777)
+	l.Dir("/uploads", 0o777)
+	l.Dir("/var/tmp", 0o1777)
+	l.Dir("/root", 0o700)
+	l.Text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"+
 		"user-defined-in-image:x:1000:1000::/:/bin/sh\n")
-	l.text("/etc/group", "root:x:0:\nnogroup:x:65534:\ngroup-defined-in-image:x:50000:user-defined-in-image\n")
-	l.text("/etc/nsswitch.conf", "hosts: files dns\n")
+	l.Text("/etc/group", "root:x:0:\nnogroup:x:65534:\ngroup-defined-in-image:x:50000:user-defined-in-image\n")
+	l.Text("/etc/nsswitch.conf", "hosts: files dns\n")
 	return nil
 }
 
@@ -122,29 +129,10 @@ func busybox(ctx context.Context, l *layer) error {
 	l.copy(path, "/bin/busybox")
 	for _, name := range strings.Fields(string(applets)) {
 		if name != "busybox" {
-			l.link("/bin/"+name, "busybox")
+			l.Link("/bin/"+name, "busybox")
 		}
 	}
-	l.dir("/tmp", 0o1777)
-	l.text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
+	l.Dir("/tmp", 0o1777)
+	l.Text("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
 	return nil
-}
-
-// libraries that a dynamically linked program needs, the loader among them.
-func libraries(ctx context.Context, program string) ([]string, error) {
-	text, err := exec.CommandContext(ctx, "ldd", program).Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return nil, nil // "not a dynamic executable": static, or a script
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ldd %s: %w", program, err)
-	}
-	var found []string
-	for _, word := range strings.Fields(string(text)) {
-		if strings.HasPrefix(word, "/") {
-			found = append(found, word)
-		}
-	}
-	return found, nil
 }
