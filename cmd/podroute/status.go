@@ -86,7 +86,7 @@ func newPeers() *cobra.Command {
 			return err
 		}
 		return p.message(a, func(w io.Writer) {
-			fmt.Fprintf(w, "NAME\tADDRESS\tAS\t%s\tSINCE\tFAMILY\tRECEIVED\tACCEPTED\tADVERTISED\tLAST ERROR\n", p.paint(plain, "STATE"))
+			fmt.Fprintf(w, "NAME\tADDRESS\tAS\t%s\tSINCE\tBFD\tFAMILY\tRECEIVED\tACCEPTED\tADVERTISED\tLAST ERROR\n", p.paint(plain, "STATE"))
 			for _, q := range a.GetPeers() {
 				printPeer(w, p, q)
 			}
@@ -99,15 +99,30 @@ func printPeer(w io.Writer, p *printer, q *agentpb.Peer) {
 	if q.GetState() == "Established" {
 		colour = green
 	}
-	head := fmt.Sprintf("%s\t%s\t%d\t%s\t%s", q.GetName(), q.GetAddress(), q.GetAs(), p.paint(colour, q.GetState()), age(q.GetSince()))
+	head := fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%s", q.GetName(), q.GetAddress(), q.GetAs(), p.paint(colour, q.GetState()), age(q.GetSince()), bfdText(q.GetBfd()))
 	last := orDash(q.GetLastError())
 	if len(q.GetFamilies()) == 0 {
 		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t%s\n", head, last)
 	}
 	for _, f := range q.GetFamilies() {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", head, f.GetFamily(), f.GetReceived(), f.GetAccepted(), f.GetAdvertised(), last)
-		head, last = "\t\t\t"+p.paint(plain, "")+"\t", ""
+		head, last = "\t\t\t"+p.paint(plain, "")+"\t\t", ""
 	}
+}
+
+// bfdText is the state of BFD with a peer, and why nothing comes of it.
+func bfdText(b *agentpb.Bfd) string {
+	switch {
+	case b == nil:
+		return "-"
+	case b.GetOff():
+		return "off (the peer still uses it)"
+	case b.GetProblem() != "":
+		return b.GetState() + ": " + b.GetProblem()
+	case b.GetState() != "Up" && b.GetIgnoredReason() != "":
+		return b.GetState() + ": a packet of the peer's was ignored: " + b.GetIgnoredReason()
+	}
+	return b.GetState()
 }
 
 func newPods() *cobra.Command {

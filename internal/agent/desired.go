@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/bgp/bfd"
 	"github.com/podroute/podroute/cni"
 	"github.com/podroute/podroute/config"
 	"github.com/podroute/podroute/internal/nft"
@@ -36,6 +37,7 @@ type Desired struct {
 	NFT     nft.Config
 	CNI     cni.Settings
 	BGP     bgp.Config
+	BFD     bfd.Config
 	// MinSessions is how many established sessions the readiness policy asks for.
 	MinSessions int
 	// Problems are what is wrong, object by object.

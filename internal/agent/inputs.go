@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/podroute/podroute/config"
 	"github.com/podroute/podroute/routes"
@@ -31,6 +32,8 @@ type Inputs struct {
 	Claiming  bool
 	Releasing []netip.Prefix
 	Waiting   map[string]string
+	// Lost are when BFD last lost peers, by name.
+	Lost map[string]time.Time
 }
 
 // uplinks are the links that may lead to other machines: neither loopback nor a pod's.

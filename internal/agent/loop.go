@@ -98,6 +98,8 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 		case <-a.speaker.SessionsChanged():
 			a.prune(work)
 			a.stir()
+		case <-a.bfd.Changed():
+			a.forsake(work)
 		case <-settle.C:
 			a.prune(work)
 		case <-a.pods.Changed():
@@ -129,6 +131,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 	} else if a.Cluster != nil {
 		in.Gone = l.node
 	}
+	in.Lost = a.losses()
 	in.Claiming = a.Cluster != nil
 	in.Releasing, in.Waiting = a.claims.inputs()
 	l.desired = desired(in)
@@ -181,6 +184,7 @@ func (a *Agent) apply(ctx context.Context) error {
 		a.loop.unserved = cni.InstallConflist(a.ConfDir, cni.Conflist{BinDir: a.BinDir, Socket: a.cniSocket()})
 		add("CNI configuration", a.loop.unserved)
 	}
+	add("BFD", a.bfd.Set(ctx, d.BFD)) // before BGP: its first packet ends what neighbours have of an earlier life
 	add("BGP", a.speaker.Set(ctx, a.advertisable()))
 	return errors.Join(errs...)
 }

@@ -13,6 +13,8 @@ import (
 func (d *draft) peers() {
 	for _, p := range d.Snapshot.PeersOf(d.node) {
 		if peer, ok := d.peer(p); ok {
+			peer.Lost = d.Lost[p.Name]
+			d.watch(p.Spec, peer)
 			d.BGP.Peers = append(d.BGP.Peers, peer)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/bgp/bfd"
 	"github.com/podroute/podroute/cni"
 	"github.com/podroute/podroute/config"
 	"github.com/podroute/podroute/internal/nft"
@@ -55,6 +56,7 @@ type Agent struct {
 	blocks  *addresses
 	claims  *claims
 	speaker *bgp.Speaker
+	bfd     *bfd.System
 	started time.Time
 	// restarted: this start adopted the routes of an earlier one.
 	restarted bool
@@ -88,7 +90,7 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel()
 	g, work := errgroup.WithContext(work)
 	for _, run := range []func(context.Context) error{
-		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.serve, a.health, a.report, a.claims.run,
+		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.bfd.Run, a.serve, a.health, a.report, a.claims.run,
 	} {
 		g.Go(func() error { return run(work) })
 	}
@@ -153,6 +155,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
 	a.speaker = bgp.New(bgp.Options{Log: o.Log.With("part", "bgp")})
+	a.bfd = bfd.New(bfd.Options{Log: o.Log.With("part", "bfd")})
 	if o.Cluster != nil {
 		o.Cluster.KnowRoutes(a.routed)
 	}
@@ -177,6 +180,7 @@ func (a *Agent) stop(ctx context.Context, left chan<- error) error {
 	err := errors.Join(
 		a.pods.Set(ctx, cni.Settings{NotReady: errLeft}),
 		a.speaker.Leave(ctx),
+		a.bfd.Set(ctx, bfd.Config{}),
 		cni.RemoveConflist(a.ConfDir),
 		a.table.Remove(ctx),
 		a.fib.Remove(ctx),

@@ -65,11 +65,12 @@ func (o *operator) Peers(ctx context.Context, _ *agentpb.PeersRequest) (*agentpb
 	if err != nil {
 		return nil, fmt.Errorf("read the sessions: %w", err)
 	}
-	out := &agentpb.PeersResponse{}
+	out, states := &agentpb.PeersResponse{}, o.agent.bfdStates()
 	for _, p := range peers {
 		q := &agentpb.Peer{
 			Name: p.Name, Address: p.Address.String(), As: p.AS, State: p.State, GracefulRestart: p.GracefulRestart,
 			HoldSeconds: uint32(p.HoldTime.Seconds()), Flaps: uint32(p.Flaps), LastError: p.LastError,
+			Bfd: states[p.Name],
 		}
 		if !p.Since.IsZero() {
 			q.Since = p.Since.Format(time.RFC3339)

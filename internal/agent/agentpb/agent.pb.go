@@ -70,7 +70,7 @@ func (x RoutesRequest_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RoutesRequest_Kind.Descriptor instead.
 func (RoutesRequest_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{7, 0}
+	return file_agent_proto_rawDescGZIP(), []int{8, 0}
 }
 
 type StatusRequest struct {
@@ -448,8 +448,10 @@ type Peer struct {
 	HoldSeconds     uint32         `protobuf:"varint,8,opt,name=hold_seconds,json=holdSeconds,proto3" json:"hold_seconds,omitempty"`
 	Flaps           uint32         `protobuf:"varint,9,opt,name=flaps,proto3" json:"flaps,omitempty"`
 	LastError       string         `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Liveness by BFD; absent where it is not watched.
+	Bfd           *Bfd `protobuf:"bytes,11,opt,name=bfd,proto3" json:"bfd,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
@@ -552,6 +554,162 @@ func (x *Peer) GetLastError() string {
 	return ""
 }
 
+func (x *Peer) GetBfd() *Bfd {
+	if x != nil {
+		return x.Bfd
+	}
+	return nil
+}
+
+type Bfd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// AdminDown, Down, Init or Up (RFC 5880 section 4.1).
+	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	// RFC 3339: when the session entered this state.
+	Since string `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// Why it left Up last, empty while it is up; and why the neighbour did.
+	Diagnostic       string `protobuf:"bytes,3,opt,name=diagnostic,proto3" json:"diagnostic,omitempty"`
+	RemoteDiagnostic string `protobuf:"bytes,4,opt,name=remote_diagnostic,json=remoteDiagnostic,proto3" json:"remote_diagnostic,omitempty"`
+	// RFC 3339: when the neighbour was lost last; empty: never. Losses: how often.
+	Lost   string `protobuf:"bytes,5,opt,name=lost,proto3" json:"lost,omitempty"`
+	Losses uint32 `protobuf:"varint,6,opt,name=losses,proto3" json:"losses,omitempty"`
+	// As negotiated, of a session that is up: we send at the first, the neighbour at the second, jitter apart; silence of
+	// the third is a loss.
+	TransmitMilliseconds uint32 `protobuf:"varint,7,opt,name=transmit_milliseconds,json=transmitMilliseconds,proto3" json:"transmit_milliseconds,omitempty"`
+	ReceiveMilliseconds  uint32 `protobuf:"varint,8,opt,name=receive_milliseconds,json=receiveMilliseconds,proto3" json:"receive_milliseconds,omitempty"`
+	DetectMilliseconds   uint32 `protobuf:"varint,9,opt,name=detect_milliseconds,json=detectMilliseconds,proto3" json:"detect_milliseconds,omitempty"`
+	// Whether BFD was switched off here and goes on for the neighbour's sake.
+	Off bool `protobuf:"varint,10,opt,name=off,proto3" json:"off,omitempty"`
+	// Packets of the neighbour's that were ignored, and why the last one was.
+	Ignored       uint32 `protobuf:"varint,11,opt,name=ignored,proto3" json:"ignored,omitempty"`
+	IgnoredReason string `protobuf:"bytes,12,opt,name=ignored_reason,json=ignoredReason,proto3" json:"ignored_reason,omitempty"`
+	// Why nothing can be sent or received.
+	Problem       string `protobuf:"bytes,13,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bfd) Reset() {
+	*x = Bfd{}
+	mi := &file_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bfd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bfd) ProtoMessage() {}
+
+func (x *Bfd) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bfd.ProtoReflect.Descriptor instead.
+func (*Bfd) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Bfd) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Bfd) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *Bfd) GetDiagnostic() string {
+	if x != nil {
+		return x.Diagnostic
+	}
+	return ""
+}
+
+func (x *Bfd) GetRemoteDiagnostic() string {
+	if x != nil {
+		return x.RemoteDiagnostic
+	}
+	return ""
+}
+
+func (x *Bfd) GetLost() string {
+	if x != nil {
+		return x.Lost
+	}
+	return ""
+}
+
+func (x *Bfd) GetLosses() uint32 {
+	if x != nil {
+		return x.Losses
+	}
+	return 0
+}
+
+func (x *Bfd) GetTransmitMilliseconds() uint32 {
+	if x != nil {
+		return x.TransmitMilliseconds
+	}
+	return 0
+}
+
+func (x *Bfd) GetReceiveMilliseconds() uint32 {
+	if x != nil {
+		return x.ReceiveMilliseconds
+	}
+	return 0
+}
+
+func (x *Bfd) GetDetectMilliseconds() uint32 {
+	if x != nil {
+		return x.DetectMilliseconds
+	}
+	return 0
+}
+
+func (x *Bfd) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
+}
+
+func (x *Bfd) GetIgnored() uint32 {
+	if x != nil {
+		return x.Ignored
+	}
+	return 0
+}
+
+func (x *Bfd) GetIgnoredReason() string {
+	if x != nil {
+		return x.IgnoredReason
+	}
+	return ""
+}
+
+func (x *Bfd) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 type FamilyCount struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// IPv4 or IPv6.
@@ -565,7 +723,7 @@ type FamilyCount struct {
 
 func (x *FamilyCount) Reset() {
 	*x = FamilyCount{}
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +735,7 @@ func (x *FamilyCount) String() string {
 func (*FamilyCount) ProtoMessage() {}
 
 func (x *FamilyCount) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +748,7 @@ func (x *FamilyCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FamilyCount.ProtoReflect.Descriptor instead.
 func (*FamilyCount) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FamilyCount) GetFamily() string {
@@ -630,7 +788,7 @@ type RoutesRequest struct {
 
 func (x *RoutesRequest) Reset() {
 	*x = RoutesRequest{}
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +800,7 @@ func (x *RoutesRequest) String() string {
 func (*RoutesRequest) ProtoMessage() {}
 
 func (x *RoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +813,7 @@ func (x *RoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoutesRequest.ProtoReflect.Descriptor instead.
 func (*RoutesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RoutesRequest) GetKind() RoutesRequest_Kind {
@@ -686,7 +844,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +856,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +869,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Route) GetPrefix() string {
@@ -783,7 +941,7 @@ type NextHop struct {
 
 func (x *NextHop) Reset() {
 	*x = NextHop{}
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +953,7 @@ func (x *NextHop) String() string {
 func (*NextHop) ProtoMessage() {}
 
 func (x *NextHop) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +966,7 @@ func (x *NextHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHop.ProtoReflect.Descriptor instead.
 func (*NextHop) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NextHop) GetAddress() string {
@@ -847,7 +1005,7 @@ type PodsRequest struct {
 
 func (x *PodsRequest) Reset() {
 	*x = PodsRequest{}
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +1017,7 @@ func (x *PodsRequest) String() string {
 func (*PodsRequest) ProtoMessage() {}
 
 func (x *PodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +1030,7 @@ func (x *PodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodsRequest.ProtoReflect.Descriptor instead.
 func (*PodsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_proto_rawDescGZIP(), []int{11}
 }
 
 type PodsResponse struct {
@@ -884,7 +1042,7 @@ type PodsResponse struct {
 
 func (x *PodsResponse) Reset() {
 	*x = PodsResponse{}
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1054,7 @@ func (x *PodsResponse) String() string {
 func (*PodsResponse) ProtoMessage() {}
 
 func (x *PodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1067,7 @@ func (x *PodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodsResponse.ProtoReflect.Descriptor instead.
 func (*PodsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PodsResponse) GetPods() []*Pod {
@@ -933,7 +1091,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1103,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1116,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -1011,7 +1169,7 @@ type BlocksRequest struct {
 
 func (x *BlocksRequest) Reset() {
 	*x = BlocksRequest{}
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1181,7 @@ func (x *BlocksRequest) String() string {
 func (*BlocksRequest) ProtoMessage() {}
 
 func (x *BlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1194,7 @@ func (x *BlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksRequest.ProtoReflect.Descriptor instead.
 func (*BlocksRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_proto_rawDescGZIP(), []int{14}
 }
 
 type BlocksResponse struct {
@@ -1048,7 +1206,7 @@ type BlocksResponse struct {
 
 func (x *BlocksResponse) Reset() {
 	*x = BlocksResponse{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1218,7 @@ func (x *BlocksResponse) String() string {
 func (*BlocksResponse) ProtoMessage() {}
 
 func (x *BlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1231,7 @@ func (x *BlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksResponse.ProtoReflect.Descriptor instead.
 func (*BlocksResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BlocksResponse) GetBlocks() []*Block {
@@ -1096,7 +1254,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1266,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1279,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Block) GetPrefix() string {
@@ -1160,7 +1318,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1330,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1343,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_proto_rawDescGZIP(), []int{17}
 }
 
 type LeaveResponse struct {
@@ -1196,7 +1354,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1208,7 +1366,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1221,7 +1379,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{18}
 }
 
 // RouteList is a whole answer to Routes, as the command line writes it.
@@ -1234,7 +1392,7 @@ type RouteList struct {
 
 func (x *RouteList) Reset() {
 	*x = RouteList{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1404,7 @@ func (x *RouteList) String() string {
 func (*RouteList) ProtoMessage() {}
 
 func (x *RouteList) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1417,7 @@ func (x *RouteList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteList.ProtoReflect.Descriptor instead.
 func (*RouteList) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RouteList) GetRoutes() []*Route {
@@ -1301,7 +1459,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x04mend\x18\x05 \x01(\tR\x04mend\"\x0e\n" +
 	"\fPeersRequest\">\n" +
 	"\rPeersResponse\x12-\n" +
-	"\x05peers\x18\x01 \x03(\v2\x17.podroute.agent.v1.PeerR\x05peers\"\xaf\x02\n" +
+	"\x05peers\x18\x01 \x03(\v2\x17.podroute.agent.v1.PeerR\x05peers\"\xd9\x02\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x0e\n" +
@@ -1314,7 +1472,25 @@ const file_agent_proto_rawDesc = "" +
 	"\x05flaps\x18\t \x01(\rR\x05flaps\x12\x1d\n" +
 	"\n" +
 	"last_error\x18\n" +
-	" \x01(\tR\tlastError\"}\n" +
+	" \x01(\tR\tlastError\x12(\n" +
+	"\x03bfd\x18\v \x01(\v2\x16.podroute.agent.v1.BfdR\x03bfd\"\xb0\x03\n" +
+	"\x03Bfd\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\tR\x05since\x12\x1e\n" +
+	"\n" +
+	"diagnostic\x18\x03 \x01(\tR\n" +
+	"diagnostic\x12+\n" +
+	"\x11remote_diagnostic\x18\x04 \x01(\tR\x10remoteDiagnostic\x12\x12\n" +
+	"\x04lost\x18\x05 \x01(\tR\x04lost\x12\x16\n" +
+	"\x06losses\x18\x06 \x01(\rR\x06losses\x123\n" +
+	"\x15transmit_milliseconds\x18\a \x01(\rR\x14transmitMilliseconds\x121\n" +
+	"\x14receive_milliseconds\x18\b \x01(\rR\x13receiveMilliseconds\x12/\n" +
+	"\x13detect_milliseconds\x18\t \x01(\rR\x12detectMilliseconds\x12\x10\n" +
+	"\x03off\x18\n" +
+	" \x01(\bR\x03off\x12\x18\n" +
+	"\aignored\x18\v \x01(\rR\aignored\x12%\n" +
+	"\x0eignored_reason\x18\f \x01(\tR\rignoredReason\x12\x18\n" +
+	"\aproblem\x18\r \x01(\tR\aproblem\"}\n" +
 	"\vFamilyCount\x12\x16\n" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x1a\n" +
 	"\breceived\x18\x02 \x01(\rR\breceived\x12\x1a\n" +
@@ -1386,7 +1562,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_agent_proto_goTypes = []any{
 	(RoutesRequest_Kind)(0), // 0: podroute.agent.v1.RoutesRequest.Kind
 	(*StatusRequest)(nil),   // 1: podroute.agent.v1.StatusRequest
@@ -1395,46 +1571,48 @@ var file_agent_proto_goTypes = []any{
 	(*PeersRequest)(nil),    // 4: podroute.agent.v1.PeersRequest
 	(*PeersResponse)(nil),   // 5: podroute.agent.v1.PeersResponse
 	(*Peer)(nil),            // 6: podroute.agent.v1.Peer
-	(*FamilyCount)(nil),     // 7: podroute.agent.v1.FamilyCount
-	(*RoutesRequest)(nil),   // 8: podroute.agent.v1.RoutesRequest
-	(*Route)(nil),           // 9: podroute.agent.v1.Route
-	(*NextHop)(nil),         // 10: podroute.agent.v1.NextHop
-	(*PodsRequest)(nil),     // 11: podroute.agent.v1.PodsRequest
-	(*PodsResponse)(nil),    // 12: podroute.agent.v1.PodsResponse
-	(*Pod)(nil),             // 13: podroute.agent.v1.Pod
-	(*BlocksRequest)(nil),   // 14: podroute.agent.v1.BlocksRequest
-	(*BlocksResponse)(nil),  // 15: podroute.agent.v1.BlocksResponse
-	(*Block)(nil),           // 16: podroute.agent.v1.Block
-	(*LeaveRequest)(nil),    // 17: podroute.agent.v1.LeaveRequest
-	(*LeaveResponse)(nil),   // 18: podroute.agent.v1.LeaveResponse
-	(*RouteList)(nil),       // 19: podroute.agent.v1.RouteList
+	(*Bfd)(nil),             // 7: podroute.agent.v1.Bfd
+	(*FamilyCount)(nil),     // 8: podroute.agent.v1.FamilyCount
+	(*RoutesRequest)(nil),   // 9: podroute.agent.v1.RoutesRequest
+	(*Route)(nil),           // 10: podroute.agent.v1.Route
+	(*NextHop)(nil),         // 11: podroute.agent.v1.NextHop
+	(*PodsRequest)(nil),     // 12: podroute.agent.v1.PodsRequest
+	(*PodsResponse)(nil),    // 13: podroute.agent.v1.PodsResponse
+	(*Pod)(nil),             // 14: podroute.agent.v1.Pod
+	(*BlocksRequest)(nil),   // 15: podroute.agent.v1.BlocksRequest
+	(*BlocksResponse)(nil),  // 16: podroute.agent.v1.BlocksResponse
+	(*Block)(nil),           // 17: podroute.agent.v1.Block
+	(*LeaveRequest)(nil),    // 18: podroute.agent.v1.LeaveRequest
+	(*LeaveResponse)(nil),   // 19: podroute.agent.v1.LeaveResponse
+	(*RouteList)(nil),       // 20: podroute.agent.v1.RouteList
 }
 var file_agent_proto_depIdxs = []int32{
 	3,  // 0: podroute.agent.v1.StatusResponse.problems:type_name -> podroute.agent.v1.Problem
 	6,  // 1: podroute.agent.v1.PeersResponse.peers:type_name -> podroute.agent.v1.Peer
-	7,  // 2: podroute.agent.v1.Peer.families:type_name -> podroute.agent.v1.FamilyCount
-	0,  // 3: podroute.agent.v1.RoutesRequest.kind:type_name -> podroute.agent.v1.RoutesRequest.Kind
-	10, // 4: podroute.agent.v1.Route.next_hops:type_name -> podroute.agent.v1.NextHop
-	13, // 5: podroute.agent.v1.PodsResponse.pods:type_name -> podroute.agent.v1.Pod
-	16, // 6: podroute.agent.v1.BlocksResponse.blocks:type_name -> podroute.agent.v1.Block
-	9,  // 7: podroute.agent.v1.RouteList.routes:type_name -> podroute.agent.v1.Route
-	1,  // 8: podroute.agent.v1.Agent.Status:input_type -> podroute.agent.v1.StatusRequest
-	4,  // 9: podroute.agent.v1.Agent.Peers:input_type -> podroute.agent.v1.PeersRequest
-	8,  // 10: podroute.agent.v1.Agent.Routes:input_type -> podroute.agent.v1.RoutesRequest
-	11, // 11: podroute.agent.v1.Agent.Pods:input_type -> podroute.agent.v1.PodsRequest
-	14, // 12: podroute.agent.v1.Agent.Blocks:input_type -> podroute.agent.v1.BlocksRequest
-	17, // 13: podroute.agent.v1.Agent.Leave:input_type -> podroute.agent.v1.LeaveRequest
-	2,  // 14: podroute.agent.v1.Agent.Status:output_type -> podroute.agent.v1.StatusResponse
-	5,  // 15: podroute.agent.v1.Agent.Peers:output_type -> podroute.agent.v1.PeersResponse
-	9,  // 16: podroute.agent.v1.Agent.Routes:output_type -> podroute.agent.v1.Route
-	12, // 17: podroute.agent.v1.Agent.Pods:output_type -> podroute.agent.v1.PodsResponse
-	15, // 18: podroute.agent.v1.Agent.Blocks:output_type -> podroute.agent.v1.BlocksResponse
-	18, // 19: podroute.agent.v1.Agent.Leave:output_type -> podroute.agent.v1.LeaveResponse
-	14, // [14:20] is the sub-list for method output_type
-	8,  // [8:14] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	8,  // 2: podroute.agent.v1.Peer.families:type_name -> podroute.agent.v1.FamilyCount
+	7,  // 3: podroute.agent.v1.Peer.bfd:type_name -> podroute.agent.v1.Bfd
+	0,  // 4: podroute.agent.v1.RoutesRequest.kind:type_name -> podroute.agent.v1.RoutesRequest.Kind
+	11, // 5: podroute.agent.v1.Route.next_hops:type_name -> podroute.agent.v1.NextHop
+	14, // 6: podroute.agent.v1.PodsResponse.pods:type_name -> podroute.agent.v1.Pod
+	17, // 7: podroute.agent.v1.BlocksResponse.blocks:type_name -> podroute.agent.v1.Block
+	10, // 8: podroute.agent.v1.RouteList.routes:type_name -> podroute.agent.v1.Route
+	1,  // 9: podroute.agent.v1.Agent.Status:input_type -> podroute.agent.v1.StatusRequest
+	4,  // 10: podroute.agent.v1.Agent.Peers:input_type -> podroute.agent.v1.PeersRequest
+	9,  // 11: podroute.agent.v1.Agent.Routes:input_type -> podroute.agent.v1.RoutesRequest
+	12, // 12: podroute.agent.v1.Agent.Pods:input_type -> podroute.agent.v1.PodsRequest
+	15, // 13: podroute.agent.v1.Agent.Blocks:input_type -> podroute.agent.v1.BlocksRequest
+	18, // 14: podroute.agent.v1.Agent.Leave:input_type -> podroute.agent.v1.LeaveRequest
+	2,  // 15: podroute.agent.v1.Agent.Status:output_type -> podroute.agent.v1.StatusResponse
+	5,  // 16: podroute.agent.v1.Agent.Peers:output_type -> podroute.agent.v1.PeersResponse
+	10, // 17: podroute.agent.v1.Agent.Routes:output_type -> podroute.agent.v1.Route
+	13, // 18: podroute.agent.v1.Agent.Pods:output_type -> podroute.agent.v1.PodsResponse
+	16, // 19: podroute.agent.v1.Agent.Blocks:output_type -> podroute.agent.v1.BlocksResponse
+	19, // 20: podroute.agent.v1.Agent.Leave:output_type -> podroute.agent.v1.LeaveResponse
+	15, // [15:21] is the sub-list for method output_type
+	9,  // [9:15] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -1448,7 +1626,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
