@@ -31,7 +31,7 @@ RUN ?=
 MODULES := $(shell find . -path './.?*' -prune -o -name go.mod -printf '%h ')
 
 DEMO_PACKAGES := iproute2 iputils-ping procps util-linux
-TEST_PACKAGES := $(DEMO_PACKAGES) bird2 frr gobgpd nftables tcpdump tshark conntrack gcc libc6-dev
+TEST_PACKAGES := $(DEMO_PACKAGES) bird2 frr gobgpd openbgpd nftables tcpdump tshark conntrack gcc libc6-dev
 CHECK_PACKAGES := protobuf-compiler
 E2E_PACKAGES := iproute2 iputils-ping procps util-linux frr runit etcd-server containerd runc conntrack nftables iptables \
 	socat ebtables tcpdump curl netcat-openbsd bind9-dnsutils iperf busybox-static containernetworking-plugins
@@ -65,6 +65,10 @@ check: lint vet generated ## Format, lint, vet, layering, links, manifests, modu
 	go test ./test/layering ./test/docs
 	go -C test/manifests test -count=1 . # what it reads is outside its module, where the cache does not look
 	for module in $(MODULES); do go -C $$module mod tidy -diff; done
+
+.PHONY: interop
+interop: test-packages ## Every BGP feature against FRR, BIRD, OpenBGPD and gobgpd: a table, and build/interop.json (as root)
+	go run ./test/interop/matrix
 
 .PHONY: vet
 vet: ## Run go vet, also on what only test builds hold

@@ -36,17 +36,18 @@ func watchRoutes(t *testing.T, r *routers.Router, prefix string) (stop func() in
 }
 
 // The speaker dies, or leaves to come back; the neighbour must not lose our routes.
-func TestNeighbourKeepsRoutesOverOurRestart(t *testing.T) {
+func TestInteropNeighbourKeepsRoutes(t *testing.T) {
 	t.Parallel()
-	eachRouter(t, func(t *testing.T, kind routers.Kind) {
+	routers.Feature{Name: "restarts: the neighbour keeps our routes while we restart (RFC 4724)"}.Each(t, func(t *testing.T, kind routers.Kind) {
 		for _, how := range []string{"restart", "SIGKILL"} {
 			t.Run(how, func(t *testing.T) {
 				t.Parallel()
 				us, torNS := pair(t)
-				tor := routers.Start(t, torNS, kind, torConfig())
+				conf, peers := bothEnds(kind)
+				tor := routers.Start(t, torNS, kind, conf)
 				p := startSpeaker(t, us, "first life")
 				c := ours()
-				c.Peers = []Peer{them()}
+				c.Peers = peers
 				p.set(c)
 				for _, prefix := range []string{"10.130.2.0/24", "fd10:2::/64"} {
 					nh := addr("10.0.0.2")
@@ -83,9 +84,14 @@ func TestNeighbourKeepsRoutesOverOurRestart(t *testing.T) {
 
 // The neighbour dies and comes back; we must not lose its routes, and those that it no longer has go with
 // its End-of-RIB.
-func TestWeKeepRoutesOverTheNeighboursRestart(t *testing.T) {
+func TestInteropWeKeepRoutes(t *testing.T) {
 	t.Parallel()
-	eachRouter(t, func(t *testing.T, kind routers.Kind) {
+	routers.Feature{
+		Name: "restarts: we keep the neighbour's routes while it restarts (RFC 4724)",
+		Lacks: map[routers.Kind]string{
+			routers.OpenBGPD: `bgpd.conf(5), announce restart: "Currently only the End-of-RIB marker is supported and announced by the restart capability."`,
+		},
+	}.Each(t, func(t *testing.T, kind routers.Kind) {
 		us, torNS := pair(t)
 		tor := routers.Start(t, torNS, kind, torConfig())
 		p := startSpeaker(t, us, "node")

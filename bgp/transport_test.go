@@ -97,19 +97,20 @@ func TestPasswordOfActiveSession(t *testing.T) {
 	}
 }
 
-func TestPasswordWithRouters(t *testing.T) {
+func TestInteropPassword(t *testing.T) {
 	t.Parallel()
-	eachRouter(t, func(t *testing.T, kind routers.Kind) {
+	routers.Feature{Name: "sessions: TCP MD5 (RFC 2385)"}.Each(t, func(t *testing.T, kind routers.Kind) {
 		for _, weDial := range []bool{true, false} {
 			t.Run(fmt.Sprintf("we dial %v", weDial), func(t *testing.T) {
 				t.Parallel()
 				us, torNS := pair(t)
-				conf := torConfig()
-				conf.Neighbors[0].Password, conf.Neighbors[0].Passive = "secret", weDial
+				conf, peers := bothEnds(kind)
+				for i := range peers {
+					conf.Neighbors[i].Password, conf.Neighbors[i].Passive = "secret", weDial
+					peers[i].Password, peers[i].Passive = "secret", !weDial
+				}
 				routers.Start(t, torNS, kind, conf)
-				peer := them()
-				peer.Password, peer.Passive = "secret", !weDial
-				p, _ := speak(t, us, nil, peer)
+				p, _ := speak(t, us, nil, peers...)
 				p.learns("10.130.1.0/24 via 10.0.0.1", "fd10:1::/64 via fd00::1")
 			})
 		}

@@ -41,8 +41,21 @@ func (b *bird) write(c Config) error {
 
 func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "protocol bgp n%d {\n  local as %d;\n  neighbor %v as %d;\n  hold time %d;\n  connect delay time 1;\n  connect retry time 2;\n  error wait time 1,2;\n",
-		i, c.AS, n.Address, n.AS, n.hold())
+	as, local := c.AS, ""
+	if n.LocalAS != 0 {
+		as = n.LocalAS
+	}
+	if n.Local.IsValid() {
+		local = n.Local.String() + " "
+	}
+	fmt.Fprintf(&s, "protocol bgp n%d {\n  local %sas %d;\n  neighbor %v as %d;\n  hold time %d;\n  connect delay time 1;\n  connect retry time 2;\n  error wait time 1,2;\n",
+		i, local, as, n.Address, n.AS, n.hold())
+	if n.TTLSecurity {
+		s.WriteString("  ttl security on;\n")
+	}
+	if n.Multihop > 0 {
+		fmt.Fprintf(&s, "  multihop %d;\n", n.Multihop)
+	}
 	if n.Password != "" {
 		fmt.Fprintf(&s, "  password %q;\n", n.Password)
 	}
@@ -58,6 +71,9 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 		s.WriteString("  graceful restart off;\n")
 	}
 	for _, fam := range []string{"ipv4", "ipv6"} {
+		if !n.carries(fam) {
+			continue
+		}
 		extra := ""
 		if fam == "ipv6" && n.NextHop6.IsValid() {
 			extra = fmt.Sprintf("next hop address %v; ", n.NextHop6)
@@ -71,9 +87,31 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 		if n.AS != c.AS {
 			extra += "next hop self; "
 		}
-		fmt.Fprintf(&s, "  %s { import all; export where source = RTS_STATIC || source = RTS_BGP; %s};\n", fam, extra)
+		if n.AddPath {
+			extra += "add paths on; "
+		}
+		fmt.Fprintf(&s, "  %s { import all; export filter { if source != RTS_STATIC && source != RTS_BGP then reject; %saccept; }; %s};\n",
+			fam, b.tags(c.Tags, c.AS), extra)
 	}
 	s.WriteString("}\n")
+	return s.String()
+}
+
+// tags are statements of a filter that put attributes on everything.
+func (b *bird) tags(t Tags, as uint32) string {
+	var s strings.Builder
+	for _, c := range t.Communities {
+		fmt.Fprintf(&s, "bgp_community.add((%s)); ", strings.ReplaceAll(c, ":", ","))
+	}
+	for _, c := range t.Large {
+		fmt.Fprintf(&s, "bgp_large_community.add((%s)); ", strings.ReplaceAll(c, ":", ","))
+	}
+	if t.MED != 0 {
+		fmt.Fprintf(&s, "bgp_med = %d; ", t.MED)
+	}
+	for range t.Prepend {
+		fmt.Fprintf(&s, "bgp_path.prepend(%d); ", as)
+	}
 	return s.String()
 }
 
@@ -158,4 +196,44 @@ func (b *bird) routes() (map[netip.Prefix]Route, error) {
 		}
 	}
 	return routes, nil
+}
+
+// attributes reads lines such as
+//
+//	BGP.as_path: 65002 65002
+//	BGP.community: (65010,100) (65535,0)
+//
+// of the best path, which comes first.
+func (b *bird) attributes(p netip.Prefix) (Attributes, error) {
+	out, err := b.show(fmt.Sprintf("show route for %v primary all", p))
+	if err != nil {
+		return Attributes{}, err
+	}
+	var a Attributes
+	found := false
+	for line := range strings.Lines(out) {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if !ok {
+			continue
+		}
+		communities := strings.Fields(strings.NewReplacer("(", "", ")", "", ", ", ":", ",", ":").Replace(value))
+		switch key {
+		case "BGP.as_path":
+			a.ASPath = path(value)
+		case "BGP.origin":
+			found = true
+		case "BGP.community":
+			a.Communities = communities
+		case "BGP.large_community":
+			a.Large = communities
+		case "BGP.local_pref":
+			a.LocalPref = number(value)
+		case "BGP.med":
+			a.MED = number(value)
+		}
+	}
+	if !found {
+		return a, fmt.Errorf("no route to %v: %s", p, out)
+	}
+	return a, nil
 }

@@ -1,4 +1,4 @@
-// Package routers runs real routing daemons for tests: BIRD, FRR and gobgpd, in network namespaces.
+// Package routers runs real routing daemons for tests: BIRD, FRR, gobgpd and OpenBGPD, in network namespaces.
 //
 // A test says in Config what the router shall be, whichever daemon plays it, and asks the Router for its
 // sessions and routes in the same words for all. Start writes the daemon's own configuration into a
@@ -8,8 +8,8 @@
 // by side. FRR's daemons drop their privileges to the user frr, so those directories are open to all.
 //
 // Kill, Start again and the kernel's routes in between are how a restart is tested (RFC 4724): Config's
-// GracefulRestart makes each daemon keep its kernel routes over that, as far as it can. gobgpd has no
-// forwarding table and plays the control plane only.
+// GracefulRestart makes each daemon keep its kernel routes over that, as far as it can. gobgpd and, on Linux, OpenBGPD have no
+// forwarding table and play the control plane only.
 //
 // A Router is used by one goroutine.
 package routers

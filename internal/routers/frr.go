@@ -34,15 +34,25 @@ func (f *frr) write(c Config) error {
 	for _, n := range c.Neighbors {
 		s.WriteString(f.neighbor(n))
 	}
+	tags := f.tags(c.Tags, c.AS)
 	for _, fam := range []string{"ipv4", "ipv6"} {
 		fmt.Fprintf(&s, " address-family %s unicast\n", fam)
 		if c.Multipath {
 			s.WriteString("  maximum-paths 8\n  maximum-paths ibgp 8\n")
 		}
 		for _, n := range c.Neighbors {
+			if !n.carries(fam) {
+				continue
+			}
 			fmt.Fprintf(&s, "  neighbor %v activate\n  neighbor %v soft-reconfiguration inbound\n", zoneless(n), zoneless(n))
 			if n.ReflectorClient {
 				fmt.Fprintf(&s, "  neighbor %v route-reflector-client\n", zoneless(n))
+			}
+			if n.AddPath {
+				fmt.Fprintf(&s, "  neighbor %v addpath-tx-all-paths\n", zoneless(n))
+			}
+			if tags != "" {
+				fmt.Fprintf(&s, "  neighbor %v route-map tags out\n", zoneless(n))
 			}
 		}
 		for _, p := range c.Announce {
@@ -52,6 +62,7 @@ func (f *frr) write(c Config) error {
 		}
 		s.WriteString(" exit-address-family\n")
 	}
+	s.WriteString(tags)
 	if err := f.file("zebra.conf", "log stdout\n"); err != nil {
 		return err
 	}
@@ -59,6 +70,27 @@ func (f *frr) write(c Config) error {
 		return err
 	}
 	return f.file("bgpd.conf", s.String())
+}
+
+// tags is a route map that puts attributes on everything.
+func (f *frr) tags(t Tags, as uint32) string {
+	var s strings.Builder
+	if len(t.Communities) > 0 {
+		fmt.Fprintf(&s, " set community %s additive\n", strings.Join(t.Communities, " "))
+	}
+	if len(t.Large) > 0 {
+		fmt.Fprintf(&s, " set large-community %s additive\n", strings.Join(t.Large, " "))
+	}
+	if t.MED != 0 {
+		fmt.Fprintf(&s, " set metric %d\n", t.MED)
+	}
+	if t.Prepend > 0 {
+		fmt.Fprintf(&s, " set as-path prepend%s\n", strings.Repeat(fmt.Sprintf(" %d", as), t.Prepend))
+	}
+	if s.Len() == 0 {
+		return ""
+	}
+	return "route-map tags permit 10\n" + s.String()
 }
 
 func zoneless(n Neighbor) netip.Addr { return n.Address.WithZone("") }
@@ -76,6 +108,18 @@ func (f *frr) neighbor(n Neighbor) string {
 	}
 	if n.Passive {
 		fmt.Fprintf(&s, " neighbor %v passive\n", a)
+	}
+	if n.TTLSecurity {
+		fmt.Fprintf(&s, " neighbor %v ttl-security hops 1\n", a)
+	}
+	if n.Multihop > 0 {
+		fmt.Fprintf(&s, " neighbor %v ebgp-multihop %d\n", a, n.Multihop)
+	}
+	if n.LocalAS != 0 {
+		fmt.Fprintf(&s, " neighbor %v local-as %d no-prepend replace-as\n", a, n.LocalAS)
+	}
+	if n.Local.IsValid() {
+		fmt.Fprintf(&s, " neighbor %v update-source %v\n", a, n.Local)
 	}
 	if n.ExtendedNextHop {
 		fmt.Fprintf(&s, " neighbor %v capability extended-nexthop\n", a)
@@ -195,4 +239,37 @@ func (f *frr) routes() (map[netip.Prefix]Route, error) {
 		}
 	}
 	return routes, nil
+}
+
+func (f *frr) attributes(p netip.Prefix) (Attributes, error) {
+	fam := "ipv4"
+	if p.Addr().Is6() {
+		fam = "ipv6"
+	}
+	out, err := f.show(fmt.Sprintf("show bgp %s unicast %v json", fam, p))
+	if err != nil {
+		return Attributes{}, err
+	}
+	type words struct{ String string }
+	var route struct {
+		Paths []struct {
+			Bestpath       struct{ Overall bool }
+			ASPath         words `json:"aspath"`
+			Community      words
+			LargeCommunity words
+			LocPrf, Metric uint32
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &route); err != nil {
+		return Attributes{}, fmt.Errorf("show bgp %s unicast %v: %w: %s", fam, p, err, out)
+	}
+	for _, x := range route.Paths {
+		if x.Bestpath.Overall {
+			return Attributes{
+				ASPath: path(x.ASPath.String), Communities: strings.Fields(x.Community.String),
+				Large: strings.Fields(x.LargeCommunity.String), LocalPref: x.LocPrf, MED: x.Metric,
+			}, nil
+		}
+	}
+	return Attributes{}, fmt.Errorf("no route to %v", p)
 }

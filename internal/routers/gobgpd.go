@@ -35,7 +35,19 @@ func (g *gobgpd) neighbor(n Neighbor) string {
 	if n.Password != "" {
 		fmt.Fprintf(&s, "    auth-password = %q\n", n.Password)
 	}
+	if n.LocalAS != 0 {
+		fmt.Fprintf(&s, "    local-as = %d\n", n.LocalAS)
+	}
 	fmt.Fprintf(&s, "  [neighbors.transport.config]\n    passive-mode = %t\n", n.Passive)
+	if n.Local.IsValid() {
+		fmt.Fprintf(&s, "    local-address = %q\n", n.Local)
+	}
+	if n.TTLSecurity {
+		s.WriteString("  [neighbors.ttl-security.config]\n    enabled = true\n    ttl-min = 255\n")
+	}
+	if n.Multihop > 0 {
+		fmt.Fprintf(&s, "  [neighbors.ebgp-multihop.config]\n    enabled = true\n    multihop-ttl = %d\n", n.Multihop)
+	}
 	fmt.Fprintf(&s, "  [neighbors.timers.config]\n    hold-time = %d\n    connect-retry = 2\n    idle-hold-time-after-reset = 1\n", n.hold())
 	if n.ReflectorClient {
 		s.WriteString("  [neighbors.route-reflector.config]\n    route-reflector-client = true\n")
@@ -44,9 +56,15 @@ func (g *gobgpd) neighbor(n Neighbor) string {
 		fmt.Fprintf(&s, "  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = %d\n    deferral-time = 5\n", n.restartTime())
 	}
 	for _, fam := range []string{"ipv4-unicast", "ipv6-unicast"} {
+		if !n.carries(fam[:4]) {
+			continue
+		}
 		fmt.Fprintf(&s, "  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = %q\n", fam)
 		if n.GracefulRestart {
 			s.WriteString("    [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true\n")
+		}
+		if n.AddPath {
+			s.WriteString("    [neighbors.afi-safis.add-paths.config]\n      receive = true\n      send-max = 8\n")
 		}
 	}
 	return s.String()
@@ -86,11 +104,30 @@ func (g *gobgpd) apply(old, c Config) error {
 		if hop := nextHop(c, p); hop.IsValid() {
 			args = append(args, "nexthop", hop.String())
 		}
+		args = append(args, c.Tags.words(c.AS)...)
 		if _, err := g.gobgp(append(args, familyFlag(p)...)...); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// words are the arguments of gobgp that put attributes on a route.
+func (t Tags) words(as uint32) []string {
+	var out []string
+	if len(t.Communities) > 0 {
+		out = append(out, "community", strings.Join(t.Communities, ","))
+	}
+	if len(t.Large) > 0 {
+		out = append(out, "large-community", strings.Join(t.Large, ","))
+	}
+	if t.MED != 0 {
+		out = append(out, "med", fmt.Sprint(t.MED))
+	}
+	if t.Prepend > 0 {
+		out = append(out, "aspath", strings.TrimSuffix(strings.Repeat(fmt.Sprintf("%d,", as), t.Prepend), ","))
+	}
+	return out
 }
 
 // nextHop is the one that the first neighbour wants; gobgpd has one for all.
@@ -125,22 +162,37 @@ func (g *gobgpd) session(n Neighbor) (string, bool, error) {
 	return "unknown", false, nil
 }
 
+// gobgpPath is a path as gobgp shows it.
+type gobgpPath struct {
+	Best  bool
+	Attrs []struct {
+		Type        int
+		Nexthop     netip.Addr
+		ASPaths     []struct{ ASNs []uint32 } `json:"as_paths"`
+		Metric      uint32
+		Communities []uint32
+		Value       json.RawMessage
+	}
+}
+
+func (g *gobgpd) rib(fam string, args ...string) (map[netip.Prefix][]gobgpPath, error) {
+	out, err := g.gobgp(append(append([]string{"-j", "global", "rib"}, args...), "-a", fam)...)
+	if err != nil {
+		return nil, err
+	}
+	var table map[netip.Prefix][]gobgpPath
+	if err := json.Unmarshal([]byte(out), &table); err != nil {
+		return nil, fmt.Errorf("gobgp global rib: %w: %s", err, out)
+	}
+	return table, nil
+}
+
 func (g *gobgpd) routes() (map[netip.Prefix]Route, error) {
 	routes := map[netip.Prefix]Route{}
 	for _, fam := range []string{"ipv4", "ipv6"} {
-		out, err := g.gobgp("-j", "global", "rib", "-a", fam)
+		table, err := g.rib(fam)
 		if err != nil {
 			return nil, err
-		}
-		var table map[netip.Prefix][]struct {
-			Best  bool
-			Attrs []struct {
-				Type    int
-				Nexthop netip.Addr
-			}
-		}
-		if err := json.Unmarshal([]byte(out), &table); err != nil {
-			return nil, fmt.Errorf("gobgp global rib: %w: %s", err, out)
 		}
 		for prefix, paths := range table {
 			r := Route{}
@@ -159,4 +211,40 @@ func (g *gobgpd) routes() (map[netip.Prefix]Route, error) {
 		}
 	}
 	return routes, nil
+}
+
+func (g *gobgpd) attributes(p netip.Prefix) (Attributes, error) {
+	table, err := g.rib(familyFlag(p)[1])
+	if err != nil {
+		return Attributes{}, err
+	}
+	if len(table[p]) == 0 {
+		return Attributes{}, fmt.Errorf("no route to %v", p)
+	}
+	var out Attributes
+	for _, a := range table[p][0].Attrs {
+		switch a.Type {
+		case 2:
+			for _, seg := range a.ASPaths {
+				out.ASPath = append(out.ASPath, seg.ASNs...)
+			}
+		case 4:
+			out.MED = a.Metric
+		case 5:
+			out.LocalPref = number(string(a.Value))
+		case 8:
+			for _, c := range a.Communities {
+				out.Communities = append(out.Communities, fmt.Sprintf("%d:%d", c>>16, c&0xffff))
+			}
+		case 32:
+			var large []struct{ ASN, LocalData1, LocalData2 uint32 }
+			if err := json.Unmarshal(a.Value, &large); err != nil {
+				return out, fmt.Errorf("large communities: %w", err)
+			}
+			for _, c := range large {
+				out.Large = append(out.Large, fmt.Sprintf("%d:%d:%d", c.ASN, c.LocalData1, c.LocalData2))
+			}
+		}
+	}
+	return out, nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,13 +22,14 @@ type Kind string
 
 // Kinds.
 const (
-	BIRD  Kind = "bird"
-	FRR   Kind = "frr"
-	GoBGP Kind = "gobgpd"
+	BIRD     Kind = "bird"
+	FRR      Kind = "frr"
+	GoBGP    Kind = "gobgpd"
+	OpenBGPD Kind = "openbgpd"
 )
 
 // Kinds are all of them, for tests that try each.
-func Kinds() []Kind { return []Kind{BIRD, FRR, GoBGP} }
+func Kinds() []Kind { return []Kind{BIRD, FRR, GoBGP, OpenBGPD} }
 
 // Config is what a router shall be.
 type Config struct {
@@ -37,14 +39,41 @@ type Config struct {
 	Neighbors []Neighbor
 	// Announce are prefixes of its own; it has no routes to them.
 	Announce []netip.Prefix
+	// Tags go with all that it announces of its own.
+	Tags Tags
 	// Multipath makes it use all equal paths.
 	Multipath bool
+}
+
+// Tags are attributes of announced routes.
+type Tags struct {
+	Communities []string // "65010:100"
+	Large       []string // "65010:1:2"
+	MED         uint32   // 0: none
+	Prepend     int      // repetitions of its own AS
+}
+
+// Attributes are those of a route as the router has it.
+type Attributes struct {
+	ASPath             []uint32
+	Communities, Large []string
+	LocalPref, MED     uint32
 }
 
 // Neighbor is a BGP session of both unicast families.
 type Neighbor struct {
 	Address netip.Addr // a link-local one carries its zone
 	AS      uint32
+	// Local is the router's end of the session; LocalAS what it calls itself there, 0: Config.AS.
+	Local   netip.Addr
+	LocalAS uint32
+	// OwnFamily: the session carries the family of its address only.
+	OwnFamily bool
+	// TTLSecurity (RFC 5082) for a neighbour on a link; Multihop is the TTL towards one that is further away.
+	TTLSecurity bool
+	Multihop    int
+	// AddPath (RFC 7911) in both directions.
+	AddPath bool
 	// Password for TCP MD5; the router then also signs.
 	Password string
 	// Passive waits for the neighbour.
@@ -70,6 +99,14 @@ func (n Neighbor) hold() int {
 	return n.Hold
 }
 
+// carries says whether the session is for a family, "ipv4" or "ipv6".
+func (n Neighbor) carries(fam string) bool {
+	return !n.OwnFamily || n.Address.Is4() == (fam == "ipv4")
+}
+
+// is says whether the session is that with an address.
+func (n Neighbor) is(a netip.Addr) bool { return n.Address.WithZone("") == a.WithZone("") }
+
 func (n Neighbor) restartTime() int {
 	if n.RestartTime == 0 {
 		return 120
@@ -94,6 +131,8 @@ type daemon interface {
 	// session is the state of a session, as the daemon calls it, and whether it is established.
 	session(n Neighbor) (state string, up bool, err error)
 	routes() (map[netip.Prefix]Route, error)
+	// attributes are those of the route that the router uses.
+	attributes(p netip.Prefix) (Attributes, error)
 }
 
 // Router is a running daemon.
@@ -141,6 +180,8 @@ func Start(t testing.TB, ns *nstest.NS, kind Kind, c Config) *Router {
 		r.d = &frr{base: base}
 	case GoBGP:
 		r.d = &gobgpd{base: base}
+	case OpenBGPD:
+		r.d = &openbgpd{base}
 	default:
 		t.Fatalf("unknown router %q", kind)
 	}
@@ -250,6 +291,9 @@ func (r *Router) Up(neighbor netip.Addr) (bool, error) {
 // Routes are the BGP routes that the router uses, of both families, its own included.
 func (r *Router) Routes() (map[netip.Prefix]Route, error) { return r.d.routes() }
 
+// Attributes are those of a route that the router uses.
+func (r *Router) Attributes(p netip.Prefix) (Attributes, error) { return r.d.attributes(p) }
+
 // Learns waits until the router uses a route through exactly these next hops; none: until it has no route.
 func (r *Router) Learns(d time.Duration, prefix netip.Prefix, nextHops ...netip.Addr) {
 	r.t.Helper()
@@ -315,4 +359,21 @@ func ready(p *nstest.Process, ok func() error) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// path reads an AS path, numbers in a row.
+func path(s string) []uint32 {
+	var out []uint32
+	for _, f := range strings.Fields(s) {
+		if n, err := strconv.ParseUint(f, 10, 32); err == nil {
+			out = append(out, uint32(n))
+		}
+	}
+	return out
+}
+
+// number reads a number; 0 is none.
+func number(s string) uint32 {
+	n, _ := strconv.ParseUint(strings.TrimSpace(s), 10, 32)
+	return uint32(n)
 }

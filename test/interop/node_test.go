@@ -178,9 +178,12 @@ func (n *node) status() (status, error) {
 
 // session as far as tests look at it.
 type session struct {
-	Name  string `json:"name"`
-	Since string `json:"since"`
-	Flaps int    `json:"flaps"`
+	Name      string `json:"name"`
+	State     string `json:"state"`
+	Since     string `json:"since"`
+	Flaps     int    `json:"flaps"`
+	Hold      int    `json:"hold_seconds"`
+	LastError string `json:"last_error"`
 
 	Families []struct {
 		Received int `json:"received"`

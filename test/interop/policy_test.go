@@ -11,10 +11,11 @@ import (
 	"github.com/podroute/podroute/internal/routers"
 )
 
-// TestUnwelcome: a router that announces what no router may talk a node into. None of it reaches the
+// TestInteropUnwelcome: a router that announces what no router may talk a node into. None of it reaches the
 // kernel; what it may say does, and the routes of others stay as they are.
-func TestUnwelcome(t *testing.T) {
-	eachKind(t, false, func(t *testing.T, kind routers.Kind) {
+func TestInteropUnwelcome(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "filters: what no router may talk a node into"}.Each(t, func(t *testing.T, kind routers.Kind) {
 		r := newRack(t, rackOptions{kind: kind, nodes: 1})
 		n := r.nodes[0]
 		n.Run(t, "ip route add 10.244.99.0/24 via 10.0.1.0 proto static", "ip route add fd00:244:0:99::/64 via fd00:0:0:1:: proto static")
@@ -43,10 +44,15 @@ func TestUnwelcome(t *testing.T) {
 			want -= 2 // its own connected routes win over static ones of the same prefix, and are not exported
 		}
 		nstest.Within(t, waitRoute, func() error { // all has come, not only what was accepted
-			if got := n.session(t, "tor").received(); got != want {
-				return fmt.Errorf("%d prefixes received, want %d", got, want)
+			all, err := n.sessions()
+			got := 0
+			for _, x := range all {
+				got += x.received()
 			}
-			return nil
+			if err == nil && got != want {
+				err = fmt.Errorf("%d prefixes received, want %d", got, want)
+			}
+			return err
 		})
 		for _, p := range unwelcome {
 			family := "-4"

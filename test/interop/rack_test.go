@@ -32,7 +32,22 @@ type rackOptions struct {
 	peer string
 	// config is added to RouterConfig's spec.
 	config string
+	// as is every node's AS number; 0: one a node, from 64601.
+	as uint32
+	// router changes the router's configuration.
+	router func(*routers.Config)
 }
+
+// nodeAS is node i's AS number.
+func (o rackOptions) nodeAS(i int) uint32 {
+	if o.as != 0 {
+		return o.as
+	}
+	return uint32(64600 + i)
+}
+
+// twoSessions: OpenBGPD cannot name a next hop of the other family, so it gets a session for each.
+func (o rackOptions) twoSessions() bool { return o.kind == routers.OpenBGPD }
 
 // newRack builds the rack and waits until every node is ready.
 func newRack(t *testing.T, o rackOptions) *rack {
@@ -50,10 +65,10 @@ func newRack(t *testing.T, o rackOptions) *rack {
 			fmt.Sprintf("ip addr add fd00:0:0:%d::1/127 dev eth0 nodad", i),
 			fmt.Sprintf("ip route add default via 10.0.%d.0", i),
 			fmt.Sprintf("ip route add default via fd00:0:0:%d::", i))
-		c.Neighbors = append(c.Neighbors, routers.Neighbor{
-			Address: netip.MustParseAddr(fmt.Sprintf("10.0.%d.1", i)), AS: uint32(64600 + i), Password: o.password,
-			GracefulRestart: true, NextHop6: netip.MustParseAddr(fmt.Sprintf("fd00:0:0:%d::", i)),
-		})
+		c.Neighbors = append(c.Neighbors, o.neighbors(i)...)
+	}
+	if o.router != nil {
+		o.router(&c)
 	}
 	r.router = routers.Start(t, r.tor, o.kind, c)
 	for i, n := range r.nodes {
@@ -65,6 +80,21 @@ func newRack(t *testing.T, o rackOptions) *rack {
 		n.ready(t)
 	}
 	return r
+}
+
+// neighbors are the router's sessions with node i.
+func (o rackOptions) neighbors(i int) []routers.Neighbor {
+	n := routers.Neighbor{
+		Address: netip.MustParseAddr(fmt.Sprintf("10.0.%d.1", i)), AS: o.nodeAS(i), Password: o.password,
+		GracefulRestart: true, NextHop6: netip.MustParseAddr(fmt.Sprintf("fd00:0:0:%d::", i)),
+	}
+	if !o.twoSessions() {
+		return []routers.Neighbor{n}
+	}
+	n.OwnFamily, n.NextHop6 = true, netip.Addr{}
+	six := n
+	six.Address = netip.MustParseAddr(fmt.Sprintf("fd00:0:0:%d::1", i))
+	return []routers.Neighbor{n, six}
 }
 
 // rackManifests are the manifests of node i.
@@ -79,27 +109,69 @@ spec:
   clusterCIDRs: [10.244.0.0/16, "fd00:244::/32"]
   nodeCIDRs: [10.0.0.0/16, "fd00::/48"]
   serviceCIDRs: [10.96.0.0/16, "fd00:96::/108"]
-%s---
-apiVersion: podroute.io/v1alpha1
-kind: BGPPeer
-metadata: {name: tor}
-spec:
-  address: 10.0.%d.0
-  asNumber: %d
-%s`, o.config, i, torAS, o.peer)
+%s`, o.config)
+	w.WriteString(o.peers("", i, torAS))
 	if o.password != "" {
-		fmt.Fprintf(&w, "  password: {secretRef: {name: tor}}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: tor, namespace: kube-system}\nstringData: {password: %s}\n", o.password)
+		fmt.Fprintf(&w, "---\napiVersion: v1\nkind: Secret\nmetadata: {name: tor, namespace: kube-system}\nstringData: {password: %s}\n", o.password)
 	}
 	for j := 1; j <= o.nodes; j++ {
 		fmt.Fprintf(&w, `---
 apiVersion: v1
 kind: Node
-metadata: {name: n%[1]d, annotations: {podroute.io/as-number: "6460%[1]d"}}
+metadata: {name: n%[1]d, annotations: {podroute.io/as-number: "%[2]d"}}
 spec: {podCIDR: 10.244.%[1]d.0/24, podCIDRs: [10.244.%[1]d.0/24, "fd00:244:0:%[1]d::/64"]}
 status: {addresses: [{type: InternalIP, address: 10.0.%[1]d.1}, {type: InternalIP, address: "fd00:0:0:%[1]d::1"}]}
-`, j)
+`, j, o.nodeAS(j))
 	}
 	return w.String()
+}
+
+// peers are the BGPPeers for the router on link i: tor and, for a session of its own for IPv6, tor6.
+func (o rackOptions) peers(suffix string, i int, as uint32) string {
+	var w strings.Builder
+	peer := func(name, address, families string) {
+		fmt.Fprintf(&w, "---\napiVersion: podroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: %s}\nspec:\n  address: %q\n  asNumber: %d\n%s%s",
+			name, address, as, families, o.peer)
+		if o.password != "" {
+			w.WriteString("  password: {secretRef: {name: tor}}\n")
+		}
+	}
+	if o.twoSessions() {
+		peer("tor"+suffix, fmt.Sprintf("10.0.%d.0", i), "  families: [IPv4]\n")
+		peer("tor6"+suffix, fmt.Sprintf("fd00:0:0:%d::", i), "  families: [IPv6]\n")
+	} else {
+		peer("tor"+suffix, fmt.Sprintf("10.0.%d.0", i), "")
+	}
+	return w.String()
+}
+
+// newDualHomed is a node with two routers, each on a link of its own, which announce the same prefixes; change
+// says what each is like.
+func newDualHomed(t *testing.T, kind routers.Kind, change func(i int, c *routers.Config)) (*node, []*routers.Router) {
+	t.Helper()
+	n := newNode(t, "n1")
+	o := rackOptions{kind: kind, nodes: 1, as: 64601}
+	var manifests strings.Builder
+	var both []*routers.Router
+	for i := 1; i <= 2; i++ {
+		tor := nstest.New(t)
+		nstest.Veth(t, tor, "port", n.NS, fmt.Sprintf("eth%d", i))
+		tor.Run(t, fmt.Sprintf("ip addr add 10.0.%d.0/31 dev port", i), fmt.Sprintf("ip addr add fd00:0:0:%d::/127 dev port nodad", i))
+		n.Run(t, fmt.Sprintf("ip addr add 10.0.%d.1/31 dev eth%d", i, i), fmt.Sprintf("ip addr add fd00:0:0:%d::1/127 dev eth%d nodad", i, i))
+		c := routers.Config{
+			AS: torAS, RouterID: netip.MustParseAddr(fmt.Sprintf("10.255.0.%d", i)), Announce: outside, Neighbors: o.neighbors(i),
+		}
+		change(i, &c)
+		both = append(both, routers.Start(t, tor, kind, c))
+		if i == 1 {
+			manifests.WriteString(strings.ReplaceAll(rackManifests(o, i), fmt.Sprintf("asNumber: %d", torAS), fmt.Sprintf("asNumber: %d", c.AS)))
+		} else {
+			manifests.WriteString(o.peers("-b", i, c.AS))
+		}
+	}
+	n.configure(t, "rack.yaml", manifests.String())
+	n.start(t)
+	return n, both
 }
 
 // subnets are node i's pod subnets, and gateway its link's address of the same family, for what a

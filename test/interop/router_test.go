@@ -18,24 +18,19 @@ const (
 	waitRoute   = 15 * time.Second
 )
 
-// eachKind runs a test against every daemon, or against those that have a forwarding table.
-func eachKind(t *testing.T, forwarding bool, test func(t *testing.T, kind routers.Kind)) {
-	t.Parallel()
-	for _, kind := range routers.Kinds() {
-		if forwarding && kind == routers.GoBGP {
-			continue
-		}
-		t.Run(string(kind), func(t *testing.T) {
-			t.Parallel()
-			test(t, kind)
-		})
+// noFIB is why a daemon cannot take part in what needs a forwarding table.
+func noFIB() map[routers.Kind]string {
+	return map[routers.Kind]string{
+		routers.GoBGP:    "gobgpd, zebra.md: FIB manipulation is zebra's; gobgpd by itself has no forwarding table",
+		routers.OpenBGPD: "bgpd.conf(5) has fib-update, but bgpd elsewhere than on OpenBSD writes no routes to the kernel",
 	}
 }
 
-// TestRoutes: both families over one session; the router learns the pod subnets, the node's kernel
+// TestInteropRoutes: both families over one session; the router learns the pod subnets, the node's kernel
 // gets the router's routes; what is withdrawn on either side goes.
-func TestRoutes(t *testing.T) {
-	eachKind(t, false, func(t *testing.T, kind routers.Kind) {
+func TestInteropRoutes(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "routes: into the kernel, withdrawn, and gone when the node leaves"}.Each(t, func(t *testing.T, kind routers.Kind) {
 		r := newRack(t, rackOptions{kind: kind, nodes: 1})
 		n := r.nodes[0]
 		for subnet, hop := range subnets(1) {
@@ -59,10 +54,11 @@ func TestRoutes(t *testing.T) {
 	})
 }
 
-// TestPassword: with the right password there is a session, with a wrong one there is none, and the
+// TestInteropPasswordChange: with the right password there is a session, with a wrong one there is none, and the
 // right one put in its place brings it up.
-func TestPassword(t *testing.T) {
-	eachKind(t, false, func(t *testing.T, kind routers.Kind) {
+func TestInteropPasswordChange(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "sessions: TCP MD5, a password changed while running"}.Each(t, func(t *testing.T, kind routers.Kind) {
 		o := rackOptions{kind: kind, nodes: 1, password: "s3cret"}
 		r := newRack(t, o)
 		n := r.nodes[0]
@@ -80,27 +76,11 @@ func TestPassword(t *testing.T) {
 	})
 }
 
-// TestECMP: a prefix that two routers announce is in the kernel over both links.
-func TestECMP(t *testing.T) {
-	eachKind(t, false, func(t *testing.T, kind routers.Kind) {
-		n := newNode(t, "n1")
-		manifests := rackManifests(rackOptions{nodes: 1}, 1)
-		for i := 1; i <= 2; i++ {
-			tor := nstest.New(t)
-			nstest.Veth(t, tor, "port", n.NS, fmt.Sprintf("eth%d", i))
-			tor.Run(t, fmt.Sprintf("ip addr add 10.0.%d.0/31 dev port", i), fmt.Sprintf("ip addr add fd00:0:0:%d::/127 dev port nodad", i))
-			n.Run(t, fmt.Sprintf("ip addr add 10.0.%d.1/31 dev eth%d", i, i), fmt.Sprintf("ip addr add fd00:0:0:%d::1/127 dev eth%d nodad", i, i))
-			routers.Start(t, tor, kind, routers.Config{
-				AS: uint32(torAS + i - 1), RouterID: netip.MustParseAddr(fmt.Sprintf("10.255.0.%d", i)), Announce: outside,
-				Neighbors: []routers.Neighbor{{
-					Address: netip.MustParseAddr(fmt.Sprintf("10.0.%d.1", i)), AS: 64601,
-					NextHop6: netip.MustParseAddr(fmt.Sprintf("fd00:0:0:%d::", i)),
-				}},
-			})
-		}
-		manifests += fmt.Sprintf("---\napiVersion: podroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor2}\nspec: {address: 10.0.2.0, asNumber: %d}\n", torAS+1)
-		n.configure(t, "rack.yaml", manifests)
-		n.start(t)
+// TestInteropECMP: a prefix that two routers announce is in the kernel over both links.
+func TestInteropECMP(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "topologies: two routers, equal paths over two links"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		n, _ := newDualHomed(t, kind, func(i int, c *routers.Config) { c.AS = uint32(torAS + i - 1) })
 		for _, p := range outside {
 			inKernel(t, n, p, 2)
 		}
@@ -111,10 +91,11 @@ func TestECMP(t *testing.T) {
 	})
 }
 
-// TestRestart: the agent killed and started, the agent stopped and started, our routes deleted by
+// TestInteropRestart: the agent killed and started, the agent stopped and started, our routes deleted by
 // hand, the router killed and started. The path is watched by a ping every 10 ms each way.
-func TestRestart(t *testing.T) {
-	eachKind(t, true, func(t *testing.T, kind routers.Kind) {
+func TestInteropRestart(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "restarts: packets lost while the agent and the router are killed", Lacks: noFIB()}.Each(t, func(t *testing.T, kind routers.Kind) {
 		r := newRack(t, rackOptions{kind: kind, nodes: 2})
 		a, b := r.nodes[0], r.nodes[1]
 		pods := []*pod{a.add(t, "pod-a"), b.add(t, "pod-b")}

@@ -1,0 +1,300 @@
+package interop
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/podroute/podroute/internal/nstest"
+	"github.com/podroute/podroute/internal/routers"
+)
+
+// exchanged waits until the router has node i's pod subnets and node i has the router's prefixes.
+func (r *rack) exchanged(t *testing.T, i int) {
+	t.Helper()
+	for subnet, hop := range subnets(i) {
+		r.router.Learns(waitRoute, subnet, hop)
+	}
+	for _, p := range outside {
+		inKernel(t, r.nodes[i-1], p, 1)
+	}
+}
+
+// told waits until the router has node 1's IPv4 subnet with the attributes that it shall have.
+func (r *rack) told(t *testing.T, check func(a routers.Attributes) error) {
+	t.Helper()
+	nstest.Within(t, waitRoute, func() error {
+		a, err := r.router.Attributes(netip.MustParsePrefix("10.244.1.0/24"))
+		if err == nil {
+			err = check(a)
+		}
+		if err != nil {
+			err = fmt.Errorf("%w: %+v", err, a)
+		}
+		return err
+	})
+}
+
+// unmoved fails if a session is not the one that it was.
+func (n *node) unmoved(t *testing.T, before []session) {
+	t.Helper()
+	for _, b := range before {
+		if now := n.session(t, b.Name); now.Since != b.Since || now.Flaps != b.Flaps || now.State != "Established" {
+			t.Errorf("session %s moved: %+v, then %+v", b.Name, b, now)
+		}
+	}
+}
+
+func (n *node) snapshot(t *testing.T) []session {
+	t.Helper()
+	all, err := n.sessions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestInteropIBGP(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "sessions: iBGP"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		r := newRack(t, rackOptions{kind: kind, nodes: 1, as: torAS})
+		r.exchanged(t, 1)
+		r.nodes[0].configure(t, "pods.yaml", "apiVersion: podroute.io/v1alpha1\nkind: Advertisement\nmetadata: {name: pods}\nspec: {podSubnets: true, localPref: 222}\n")
+		r.told(t, func(a routers.Attributes) error {
+			if a.LocalPref != 222 || len(a.ASPath) != 0 {
+				return errors.New("want local preference 222 and no AS path")
+			}
+			return nil
+		})
+	})
+}
+
+func TestInteropTTLSecurity(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "sessions: TTL security (RFC 5082)"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		r := newRack(t, rackOptions{kind: kind, nodes: 1, peer: "  ttlSecurity: 1\n", router: func(c *routers.Config) {
+			for i := range c.Neighbors {
+				c.Neighbors[i].TTLSecurity = true
+			}
+		}})
+		r.exchanged(t, 1)
+	})
+}
+
+func TestInteropPassive(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "sessions: we wait for the router to call (passive)"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		newRack(t, rackOptions{kind: kind, nodes: 1, peer: "  passive: true\n"}).exchanged(t, 1)
+	})
+}
+
+func TestInteropLocalAS(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "sessions: another AS number of ours towards one router"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		r := newRack(t, rackOptions{kind: kind, nodes: 1, peer: "  localAS: 4200000001\n", router: func(c *routers.Config) {
+			for i := range c.Neighbors {
+				c.Neighbors[i].AS = 4200000001
+			}
+		}})
+		r.exchanged(t, 1)
+		r.told(t, func(a routers.Attributes) error {
+			if !slices.Equal(a.ASPath, []uint32{4200000001}) {
+				return errors.New("want AS path 4200000001")
+			}
+			return nil
+		})
+	})
+}
+
+// TestInteropMultihop: a router that is peered with on its loopback, through an address that a static route leads to.
+func TestInteropMultihop(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "sessions: multihop, from an address that we choose"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		tor, n := nstest.New(t), newNode(t, "n1")
+		nstest.Veth(t, tor, "port", n.NS, "eth0")
+		tor.Run(t, "ip addr add 10.0.1.0/31 dev port", "ip addr add 10.255.1.1/32 dev lo", "ip route add 10.255.2.1/32 via 10.0.1.1")
+		n.Run(t, "ip addr add 10.0.1.1/31 dev eth0", "ip addr add 10.255.2.1/32 dev lo", "ip route add 10.255.1.1/32 via 10.0.1.0")
+		router := routers.Start(t, tor, kind, routers.Config{
+			AS: torAS, RouterID: netip.MustParseAddr("10.255.1.1"), Announce: outside[:1],
+			Neighbors: []routers.Neighbor{{
+				Address: netip.MustParseAddr("10.255.2.1"), AS: 64601, Local: netip.MustParseAddr("10.255.1.1"), Multihop: 5, OwnFamily: true,
+			}},
+		})
+		n.configure(t, "multihop.yaml", `
+apiVersion: podroute.io/v1alpha1
+kind: RouterConfig
+metadata: {name: default}
+spec: {asNumber: 64601, mesh: None, clusterCIDRs: [10.244.0.0/16], nodeCIDRs: [10.255.0.0/16]}
+---
+apiVersion: podroute.io/v1alpha1
+kind: BGPPeer
+metadata: {name: tor}
+spec: {address: 10.255.1.1, asNumber: 65001, multihopTTL: 5, sourceAddress: 10.255.2.1, families: [IPv4]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDR: 10.244.1.0/24}
+status: {addresses: [{type: InternalIP, address: 10.255.2.1}]}
+`)
+		n.start(t)
+		router.Established(waitSession)
+		nstest.Within(t, waitRoute, func() error {
+			if got := n.session(t, "tor").received(); got == 0 {
+				return fmt.Errorf("%d prefixes received", got)
+			}
+			return nil
+		})
+		// The route is resolved to the router's link address by those that follow next hops through static routes.
+		nstest.Within(t, waitRoute, func() error {
+			_, err := router.Attributes(netip.MustParsePrefix("10.244.1.0/24"))
+			return err
+		})
+	})
+}
+
+func TestInteropAttributes(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "attributes: communities, large communities, MED and prepending, changed under the session"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		r := newRack(t, rackOptions{kind: kind, nodes: 1})
+		before := r.nodes[0].snapshot(t)
+		const advertisement = "apiVersion: podroute.io/v1alpha1\nkind: Advertisement\nmetadata: {name: pods}\nspec: {podSubnets: true, communities: [%q, %q], med: %d, prepend: 2}\n"
+		for _, med := range []uint32{10, 20} {
+			community, large := fmt.Sprintf("65010:%d", med), fmt.Sprintf("65010:1:%d", med)
+			r.nodes[0].configure(t, "pods.yaml", fmt.Sprintf(advertisement, community, large, med))
+			r.told(t, func(a routers.Attributes) error {
+				if !slices.Equal(a.Communities, []string{community}) || !slices.Equal(a.Large, []string{large}) || a.MED != med ||
+					!slices.Equal(a.ASPath, []uint32{64601, 64601, 64601}) {
+					return fmt.Errorf("want %s, %s, MED %d and 64601 three times", community, large, med)
+				}
+				return nil
+			})
+		}
+		r.nodes[0].unmoved(t, before)
+	})
+}
+
+func TestInteropMED(t *testing.T) {
+	t.Parallel()
+	better(t, "by MED", func(second bool) routers.Tags {
+		if second {
+			return routers.Tags{MED: 10}
+		}
+		return routers.Tags{MED: 50}
+	})
+}
+
+func TestInteropPath(t *testing.T) {
+	t.Parallel()
+	better(t, "by the length of the AS path", func(second bool) routers.Tags {
+		if second {
+			return routers.Tags{}
+		}
+		return routers.Tags{Prepend: 2}
+	})
+}
+
+// better: of two routers of one AS the second is used, because of its tags, and when it is gone the first.
+func better(t *testing.T, by string, tags func(second bool) routers.Tags) {
+	t.Helper()
+	routers.Feature{Name: "attributes: of two routers the better is used, " + by}.Each(t, func(t *testing.T, kind routers.Kind) {
+		n, both := newDualHomed(t, kind, func(i int, c *routers.Config) { c.Tags = tags(i == 2) })
+		for _, r := range both {
+			r.Established(waitSession)
+		}
+		for _, p := range outside {
+			usesLink(t, n, p, "eth2")
+		}
+		n.Run(t, "ip link set eth2 down")
+		for _, p := range outside {
+			usesLink(t, n, p, "eth1")
+		}
+	})
+}
+
+// usesLink waits until the node's kernel sends what is for p through one link alone.
+func usesLink(t *testing.T, n *node, p netip.Prefix, link string) {
+	t.Helper()
+	inKernel(t, n, p, 1)
+	nstest.Within(t, waitRoute, func() error {
+		out, err := n.Try(fmt.Sprintf("ip route get %v", p.Addr().Next()))
+		if err == nil && !slices.Contains(strings.Fields(out), link) {
+			err = fmt.Errorf("%v does not go through %s: %s", p, link, out)
+		}
+		return err
+	})
+}
+
+func TestInteropMaxPrefixes(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "filters: too many prefixes end the session, a higher bound brings it back"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		o := rackOptions{kind: kind, nodes: 1, peer: "  maxPrefixes: 4\n"}
+		r := newRack(t, o)
+		n := r.nodes[0]
+		r.exchanged(t, 1)
+		many := []netip.Prefix{outside[0]} // FRR sends our own back, too
+		for i := range 5 {
+			many = append(many, netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", 80+i)))
+		}
+		r.router.Announce(many...)
+		inKernel(t, n, outside[0], 0)
+		if s := n.session(t, "tor"); s.State == "Established" || s.LastError == "" {
+			t.Errorf("session is %+v", s)
+		}
+		o.peer = "  maxPrefixes: 8\n"
+		n.configure(t, "rack.yaml", rackManifests(o, 1))
+		inKernel(t, n, many[5], 1)
+	})
+}
+
+// TestInteropFilters: filters of both directions change what is in the kernel and what the router has, never the session.
+func TestInteropFilters(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "filters: import and export by prefix, changed under the session"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		o := rackOptions{kind: kind, nodes: 1}
+		r := newRack(t, o)
+		n := r.nodes[0]
+		loopback := netip.MustParsePrefix("10.255.7.1/32")
+		r.router.Announce(append([]netip.Prefix{loopback}, outside...)...)
+		r.exchanged(t, 1)
+		before := n.snapshot(t)
+		inKernel(t, n, loopback, 0)
+		o.peer = `  import: {accept: [{cidr: 10.255.0.0/16, ge: 32, le: 32}], reject: [{cidr: 10.244.77.0/24}]}
+  export: {reject: [{cidr: 10.244.1.0/24}]}
+`
+		n.configure(t, "rack.yaml", rackManifests(o, 1))
+		inKernel(t, n, loopback, 1)
+		inKernel(t, n, outside[0], 0)
+		r.router.Learns(waitRoute, netip.MustParsePrefix("10.244.1.0/24"))
+		o.peer = ""
+		n.configure(t, "rack.yaml", rackManifests(o, 1))
+		inKernel(t, n, loopback, 0)
+		r.exchanged(t, 1)
+		n.unmoved(t, before)
+	})
+}
+
+// TestInteropHoldTime: the shorter hold time of the two is used, and a router that falls silent is given up when it is over.
+func TestInteropHoldTime(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "sessions: hold time negotiated, and a silent router given up after it"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		r := newRack(t, rackOptions{kind: kind, nodes: 1, peer: "  timers: {hold: 3s, keepalive: 1s}\n"})
+		n := r.nodes[0]
+		r.exchanged(t, 1)
+		if s := n.session(t, "tor"); s.Hold != 3 {
+			t.Errorf("hold time is %d s, want 3", s.Hold)
+		}
+		r.tor.Run(t, "nft add table inet silence", "nft add chain inet silence out { type filter hook output priority 0 ; policy drop ; }")
+		silent := time.Now()
+		inKernel(t, n, outside[0], 0)
+		if d := time.Since(silent); d < time.Second || d > 6*time.Second {
+			t.Errorf("given up after %v, the hold time is 3 s", d)
+		}
+		r.tor.Run(t, "nft delete table inet silence")
+		r.exchanged(t, 1)
+	})
+}
