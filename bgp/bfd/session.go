@@ -207,7 +207,7 @@ func (s *session) reschedule(now time.Time) {
 		s.nextTX = time.Time{}
 	case s.nextTX.IsZero():
 		s.nextTX = now
-	default:
+	case !s.lastTX.IsZero():
 		if latest := s.lastTX.Add(s.interval()); s.nextTX.After(latest) {
 			s.nextTX = s.lastTX.Add(s.jittered())
 		}
