@@ -129,22 +129,22 @@ func prefixOf(x gobgp.PathNLRI) (netip.Prefix, bool) {
 
 // update notes what a neighbour says of a prefix; nothing: it takes it back.
 func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
-	r := t.routes.get(p)
+	r := t.routes.Get(p)
 	if r == nil {
 		if o == nil {
 			return
 		}
 		r = &route{prefix: p}
 		r.paths = r.first[:0]
-		t.routes.put(r)
+		t.routes.Put(p, r)
 	}
 	i := slices.IndexFunc(r.paths, func(c candidate) bool { return c.from == n })
-	var before, after int // accepted
 	switch {
 	case o == nil && i < 0:
 		return
 	case o == nil:
-		n.count(p, -1, -int(boolTo1(r.paths[i].accepted)))
+		n.count(p, -1)
+		n.recount(p, r.paths[i].accepted, false)
 		r.paths = slices.Delete(r.paths, i, i+1)
 		t.choose(r)
 		return
@@ -154,15 +154,14 @@ func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
 			i++
 		}
 		r.paths = slices.Insert(r.paths, i, candidate{from: n})
-		if n.count(p, 1, 0) {
+		if n.count(p, 1) {
 			t.agenda.set(n.addr, shutOut, time.Now())
 		}
 	}
 	c := &r.paths[i]
-	before = int(boolTo1(c.accepted))
+	was := c.accepted
 	c.with, c.session, c.accepted, c.far = o, n.session, n.accepts(p, o), t.far(o.hop)
-	after = int(boolTo1(c.accepted))
-	n.count(p, 0, after-before)
+	n.recount(p, was, c.accepted)
 	t.choose(r)
 }
 
@@ -183,7 +182,7 @@ func (t *table) choose(r *route) {
 		}
 	}
 	if len(r.paths) == 0 && !r.queued {
-		t.routes.remove(r.prefix)
+		t.routes.Delete(r.prefix)
 	}
 }
 
@@ -192,7 +191,7 @@ func (t *table) drop(n *neighbour, before uint32, kept map[Family]bool) {
 	if n.empty() {
 		return
 	}
-	for r := range t.routes.all() {
+	for r := range t.routes.All() {
 		if kept[familyOf(r.prefix.Addr())] {
 			continue
 		}

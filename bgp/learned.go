@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	"github.com/podroute/podroute/internal/prefixmap"
 )
 
 // table is what the neighbours have said of every prefix, and which of it is best. It hands out what has
@@ -18,7 +20,7 @@ type table struct {
 
 	mu     sync.Mutex
 	life   int // counts the speakers that have fed it
-	routes index
+	routes prefixmap.Map[*route]
 	sets   map[string]*pathSet
 	dirty  []*route // changed since the last drain; a route stands in it once
 	all    bool     // the next drain is of the whole table
@@ -56,7 +58,7 @@ type pathSet struct {
 
 func newTable(changed chan struct{}, a *agenda) *table {
 	return &table{
-		changed: changed, agenda: a, routes: newIndex(), sets: map[string]*pathSet{},
+		changed: changed, agenda: a, routes: prefixmap.New[*route](), sets: map[string]*pathSet{},
 		all: true, peers: map[netip.Addr]*neighbour{}, own: map[netip.Prefix]bool{}, ours: ourOffer(), max: 1,
 	}
 }
@@ -156,7 +158,7 @@ func (t *table) drain() (changes []Learned, all bool) {
 	defer t.mu.Unlock()
 	if t.all {
 		t.all = false
-		for r := range t.routes.all() {
+		for r := range t.routes.All() {
 			if !r.queued { // the queued ones follow below
 				r.queued = true
 				t.dirty = append(t.dirty, r)
@@ -169,7 +171,7 @@ func (t *table) drain() (changes []Learned, all bool) {
 	for _, r := range t.dirty {
 		r.queued = false
 		if len(r.paths) == 0 {
-			t.routes.remove(r.prefix)
+			t.routes.Delete(r.prefix)
 		}
 		if now, told := r.now.vias(), r.told.vias(); !slices.Equal(now, told) {
 			changes = append(changes, Learned{Prefix: r.prefix, Via: now})
@@ -185,7 +187,7 @@ func (t *table) drain() (changes []Learned, all bool) {
 func (t *table) size() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.routes.size()
+	return t.routes.Len()
 }
 
 // counts are how many prefixes a neighbour has sent, and how many of them are accepted, by family.
@@ -205,7 +207,7 @@ func (t *table) counts(peer netip.Addr) (received, accepted map[Family]int) {
 func (t *table) forget() (life int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.routes, t.sets, t.dirty, t.all = newIndex(), map[string]*pathSet{}, nil, true
+	t.routes, t.sets, t.dirty, t.all = prefixmap.New[*route](), map[string]*pathSet{}, nil, true
 	t.peers, t.own = map[netip.Addr]*neighbour{}, map[netip.Prefix]bool{}
 	t.life++
 	signal(t.changed)

@@ -111,8 +111,8 @@ func TestTableAddsUp(t *testing.T) {
 				routes++
 			}
 		}
-		if tab.routes.size() != routes || len(tab.sets) > routes {
-			t.Fatalf("%d routes and %d sets are held for %d routes", tab.routes.size(), len(tab.sets), routes)
+		if tab.routes.Len() != routes || len(tab.sets) > routes {
+			t.Fatalf("%d routes and %d sets are held for %d routes", tab.routes.Len(), len(tab.sets), routes)
 		}
 	})
 }

@@ -17,7 +17,7 @@ func (t *table) settings(c Config, rules []rule, same func(peer netip.Addr) bool
 	t.setOwn(prefixes(c.Paths))
 	t.setLinks(c.Links)
 	if len(again) > 0 {
-		for r := range t.routes.all() {
+		for r := range t.routes.All() {
 			t.judge(r, again)
 		}
 	}
@@ -42,8 +42,8 @@ func (t *table) meet(c Config, rules []rule, same func(netip.Addr) bool) map[*ne
 		if n == nil {
 			n = &neighbour{addr: p.Address}
 		}
-		if n.rules == nil || !same(p.Address) {
-			again[n] = !n.empty()
+		if !n.empty() && !same(p.Address) {
+			again[n] = true
 		}
 		n.rules = rulesFor(quick, p.Address) // also where they say the same: those of before can go
 		n.name, n.internal, n.us, n.most = p.Name, p.internal(c), c.RouterID, p.MaxPrefixes
@@ -55,11 +55,6 @@ func (t *table) meet(c Config, rules []rule, same func(netip.Addr) bool) map[*ne
 	}
 	for _, n := range old {
 		t.drop(n, n.session+1, nil)
-	}
-	for n, has := range again {
-		if !has {
-			delete(again, n)
-		}
 	}
 	return again
 }
@@ -73,7 +68,7 @@ func (t *table) judge(r *route, again map[*neighbour]bool) {
 			continue
 		}
 		if ok := c.from.accepts(r.prefix, c.with); ok != c.accepted {
-			c.from.count(r.prefix, 0, int(boolTo1(ok))-int(boolTo1(c.accepted)))
+			c.from.recount(r.prefix, c.accepted, ok)
 			c.accepted, changed = ok, true
 		}
 	}
@@ -85,7 +80,7 @@ func (t *table) judge(r *route, again map[*neighbour]bool) {
 // setOwn says which paths are our own.
 func (t *table) setOwn(own map[netip.Prefix]bool) {
 	for p := range t.own {
-		if r := t.routes.get(p); !own[p] && r != nil {
+		if r := t.routes.Get(p); !own[p] && r != nil {
 			r.paths = slices.DeleteFunc(r.paths, func(c candidate) bool { return c.from == nil })
 			t.choose(r)
 		}
@@ -94,10 +89,10 @@ func (t *table) setOwn(own map[netip.Prefix]bool) {
 		if t.own[p] {
 			continue
 		}
-		r := t.routes.get(p)
+		r := t.routes.Get(p)
 		if r == nil {
 			r = &route{prefix: p}
-			t.routes.put(r)
+			t.routes.Put(p, r)
 		}
 		r.paths = slices.Insert(r.paths, 0, candidate{with: t.ours, accepted: true})
 		t.choose(r)
@@ -117,7 +112,7 @@ func (t *table) setLinks(links []netip.Prefix) {
 		return
 	}
 	t.links = slices.Clone(links)
-	for r := range t.routes.all() {
+	for r := range t.routes.All() {
 		changed := false
 		for i := range r.paths {
 			c := &r.paths[i]

@@ -74,12 +74,22 @@ func (o *offer) goesRound(loops []loop) bool {
 	return false
 }
 
-// count counts a prefix that came, went, or is accepted otherwise than before.
-func (n *neighbour) count(p netip.Prefix, received, accepted int) (tooMany bool) {
+// count counts a prefix that came or went.
+func (n *neighbour) count(p netip.Prefix, received int) (tooMany bool) {
 	f := familyOf(p.Addr()) - IPv4
 	n.received[f] += received
-	n.accepted[f] += accepted
 	return received > 0 && n.most > 0 && n.received[f] == n.most+1
+}
+
+// recount counts a prefix that was accepted or not, and is now or is not.
+func (n *neighbour) recount(p netip.Prefix, was, is bool) {
+	f := familyOf(p.Addr()) - IPv4
+	if was {
+		n.accepted[f]--
+	}
+	if is {
+		n.accepted[f]++
+	}
 }
 
 func (n *neighbour) empty() bool { return n.received == [2]int{} }

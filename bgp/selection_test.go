@@ -98,7 +98,7 @@ func TestFiltersJudgeAnew(t *testing.T) {
 	check := func(step string, accepted int, want ...string) {
 		t.Helper()
 		got := map[netip.Prefix][]Via{}
-		for r := range tab.routes.all() {
+		for r := range tab.routes.All() {
 			if via := r.now.vias(); via != nil {
 				got[r.prefix] = via
 			}
@@ -148,7 +148,7 @@ func TestNextHopsInReach(t *testing.T) {
 		t.Helper()
 		learnFrom(tab, c)
 		got := map[netip.Prefix][]Via{}
-		for r := range tab.routes.all() {
+		for r := range tab.routes.All() {
 			got[r.prefix] = r.now.vias()
 		}
 		if text := viaText(got); !slices.Equal(text, want) {
@@ -177,7 +177,7 @@ func TestStaleRoutesInTheTable(t *testing.T) {
 		t.Helper()
 		_, _ = tab.drain() // routes of which nothing is left go when that was told
 		got := []string{}
-		for r := range tab.routes.all() {
+		for r := range tab.routes.All() {
 			got = append(got, r.prefix.String())
 		}
 		slices.Sort(got)
@@ -217,11 +217,11 @@ func TestTreatedAsWithdraw(t *testing.T) {
 	say(tab, a, a, prefixList("10.1.0.0/16", "10.2.0.0/16")...)
 	hears(tab, a, saysMalformed)
 	say(tab, a, a, pfx("10.1.0.0/16"))
-	if tab.routes.get(pfx("10.1.0.0/16")).now != nil || tab.routes.get(pfx("10.2.0.0/16")).now == nil {
+	if tab.routes.Get(pfx("10.1.0.0/16")).now != nil || tab.routes.Get(pfx("10.2.0.0/16")).now == nil {
 		t.Error("the malformed UPDATE withdrew the wrong prefix, or none")
 	}
 	say(tab, a, a, pfx("10.1.0.0/16"))
-	if tab.routes.get(pfx("10.1.0.0/16")).now == nil {
+	if tab.routes.Get(pfx("10.1.0.0/16")).now == nil {
 		t.Error("the UPDATE after the malformed one was taken for a withdrawal")
 	}
 }

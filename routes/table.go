@@ -1,8 +1,9 @@
 package routes
 
 import (
-	"encoding/binary"
 	"net/netip"
+
+	"github.com/podroute/podroute/internal/prefixmap"
 )
 
 // entry is one destination: what is desired there and what the kernel has there.
@@ -44,30 +45,17 @@ func (e *entry) setWant(s *set) {
 
 // table holds the entries: in chunks, so that they cost few allocations and are walked in the order
 // in which they came, which is mostly the order of the prefixes and the one the kernel likes best.
-// IPv4 prefixes fit a word, and a map of words takes half the time.
 type table struct {
-	four   map[uint64]*entry
-	six    map[netip.Prefix]*entry
+	index  prefixmap.Map[*entry]
 	chunks [][]entry
 	free   []*entry
 }
 
 const chunkSize = 512
 
-func newTable() table { return table{four: map[uint64]*entry{}, six: map[netip.Prefix]*entry{}} }
+func newTable() table { return table{index: prefixmap.New[*entry]()} }
 
-// word is an IPv4 prefix: its address and its length.
-func word(p netip.Prefix) uint64 {
-	a := p.Addr().As4()
-	return uint64(binary.BigEndian.Uint32(a[:]))<<8 | uint64(p.Bits())
-}
-
-func (t *table) get(dst netip.Prefix) *entry {
-	if dst.Addr().Is4() {
-		return t.four[word(dst)]
-	}
-	return t.six[dst]
-}
+func (t *table) get(dst netip.Prefix) *entry { return t.index.Get(dst) }
 
 // add returns the entry of dst, which is new if need be.
 func (t *table) add(dst netip.Prefix) *entry {
@@ -86,23 +74,15 @@ func (t *table) add(dst netip.Prefix) *entry {
 		e = &(*last)[len(*last)-1]
 	}
 	*e = entry{dst: dst}
-	if dst.Addr().Is4() {
-		t.four[word(dst)] = e
-	} else {
-		t.six[dst] = e
-	}
+	t.index.Put(dst, e)
 	return e
 }
 
 // drop forgets an entry that is empty on both sides.
 func (t *table) drop(e *entry) {
-	if e.dst.Addr().Is4() {
-		delete(t.four, word(e.dst))
-	} else {
-		delete(t.six, e.dst)
-	}
+	t.index.Delete(e.dst)
 	*e = entry{}
-	if len(t.four)+len(t.six) == 0 {
+	if t.index.Len() == 0 {
 		*t = newTable() // a map never gives its memory back
 		return
 	}

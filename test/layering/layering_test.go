@@ -16,18 +16,19 @@ func layers() map[string][]string {
 		"internal/agent":   {"bgp", "cni", "config", "internal/agent/agentpb", "internal/nft", "ipam", "routes", "internal/failpoint"},
 
 		// Siblings: none imports another.
-		"bgp":          {"bgp", "internal/failpoint"},
+		"bgp":          {"bgp", "internal/failpoint", "internal/prefixmap"},
 		"cni":          {"cni", "internal/failpoint"},
 		"config":       {"config"},
 		"internal/lab": {},
 		"internal/nft": {},
 		"ipam":         {},
-		"routes":       {"internal/failpoint"},
+		"routes":       {"internal/failpoint", "internal/prefixmap"},
 
 		// For tests, benchmarks and the build.
 		"cni/internal/serve": {"cni", "ipam"}, // the real server in a process that tests may kill
 		"hack":               {},
 		"internal/failpoint": {},
+		"internal/prefixmap": {},
 		"internal/nstest":    {},
 		"internal/rawbgp":    {},
 		"internal/routers":   {"internal/nstest"},
