@@ -84,8 +84,13 @@ func (r *Runner) one(ctx context.Context, s Scenario) report.Case {
 func (t *T) within(ctx context.Context, s Scenario) (err error) {
 	limited, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
-	if err := t.Apply(limited, "{apiVersion: v1, kind: Namespace, metadata: {name: "+t.Namespace+"}}"); err != nil {
-		return err
+	for _, args := range [][]string{
+		{"delete", "namespace", t.Namespace, "--ignore-not-found"}, // an earlier run's, which may still be ending
+		{"create", "namespace", t.Namespace},
+	} {
+		if _, err := t.Kubectl(limited, args...); err != nil {
+			return err
+		}
 	}
 	defer func() {
 		if err != nil { // before the pods are gone
