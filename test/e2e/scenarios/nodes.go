@@ -39,12 +39,11 @@ func (t *T) needsManifest() error {
 }
 
 // nodeAdded starts the spare machine under traffic, with a pod that waits for it.
-func nodeAdded(ctx context.Context, t *T) (err error) {
+func nodeAdded(ctx context.Context, t *T) error {
 	if err := t.needsManifest(); err != nil {
 		return err
 	}
-	// After the traffic, part of which goes to the spare node.
-	defer func() { err = errors.Join(err, t.removeSpare(ctx)) }()
+	t.Afterwards(t.removeSpare)
 	return t.underTraffic(ctx, func(ctx context.Context, p bed) error {
 		began := time.Now()
 		d, err := t.addSpare(ctx)
@@ -141,11 +140,11 @@ func (t *T) startedAfter(ctx context.Context, p Pod, node string) error {
 }
 
 // nodeDeleted drains the spare node, deletes it, and ends its agent, as a machine that shuts down does.
-func nodeDeleted(ctx context.Context, t *T) (err error) {
+func nodeDeleted(ctx context.Context, t *T) error {
 	if err := t.needsManifest(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, t.removeSpare(ctx)) }()
+	t.Afterwards(t.removeSpare)
 	return t.underTraffic(ctx, func(ctx context.Context, _ bed) error {
 		d, err := t.addSpare(ctx)
 		if err != nil {
@@ -257,8 +256,6 @@ func (t *T) leaves(ctx context.Context, node string, subnets []netip.Prefix) err
 
 // removeSpare makes the spare node a mere machine again, as if it had been installed anew.
 func (t *T) removeSpare(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 90*time.Second)
-	defer cancel()
 	node := cluster.Spare().Name
 	if _, err := t.Kubectl(ctx, "delete", "node", node, "--ignore-not-found"); err != nil {
 		return err

@@ -2,7 +2,6 @@ package scenarios
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,7 +12,7 @@ import (
 )
 
 // proxyMode switches one node's kube-proxy between nftables and iptables, and back afterwards.
-func proxyMode(ctx context.Context, t *T) (err error) {
+func proxyMode(ctx context.Context, t *T) error {
 	const node = "n3"
 	file := filepath.Join(t.Out(), "cluster", "kube-proxy-"+node+".yaml")
 	text, err := os.ReadFile(file)
@@ -28,11 +27,7 @@ func proxyMode(ctx context.Context, t *T) (err error) {
 	if changed == string(text) {
 		return fmt.Errorf("%s names no mode", file)
 	}
-	defer func() {
-		back, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		err = errors.Join(err, t.restartProxy(back, node, file, string(text)))
-	}()
+	t.Afterwards(func(ctx context.Context) error { return t.restartProxy(ctx, node, file, string(text)) })
 	if err := t.restartProxy(ctx, node, file, changed); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -71,17 +72,18 @@ func (r *Runner) one(ctx context.Context, s Scenario) report.Case {
 	began := time.Now()
 	t := &T{Cluster: r.Cluster, Namespace: "e2e-" + s.Name, bin: r.Self}
 	err := t.within(ctx, s)
-	c.Took, c.Notes = time.Since(began), t.notes
-	if err != nil {
-		c.Failure = err.Error()
-		if file, err := t.writeFindings(ctx, s.Name); err == nil {
-			c.Failure += "\nwhat the cluster looked like: " + file
-		}
+	if err != nil && ctx.Err() == nil { // before the pods are gone
+		file, looked := t.writeFindings(ctx, s.Name)
+		err = errors.Join(err, looked, errors.New("what the cluster looked like: "+file))
 	}
+	if err = errors.Join(err, t.end(ctx, s)); err != nil {
+		c.Failure = err.Error()
+	}
+	c.Took, c.Notes = time.Since(began), t.notes
 	return c
 }
 
-func (t *T) within(ctx context.Context, s Scenario) (err error) {
+func (t *T) within(ctx context.Context, s Scenario) error {
 	limited, cancel := context.WithTimeout(ctx, s.Timeout)
 	defer cancel()
 	for _, args := range [][]string{
@@ -92,32 +94,37 @@ func (t *T) within(ctx context.Context, s Scenario) (err error) {
 			return err
 		}
 	}
-	defer func() {
-		if err != nil { // before the pods are gone
-			return
-		}
-		_, err = t.Kubectl(ctx, "delete", "namespace", t.Namespace, "--wait=false")
-	}()
 	// The namespace's service account has to be there before a pod.
-	err = cluster.Eventually(limited, 20*time.Second, func(ctx context.Context) error {
+	err := cluster.Eventually(limited, 20*time.Second, func(ctx context.Context) error {
 		_, err := t.kubectl(ctx, "get", "serviceaccount", "default")
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.Run(limited, t); err != nil {
-		if errors.Is(limited.Err(), context.DeadlineExceeded) {
-			err = fmt.Errorf("not done within %v: %w", s.Timeout, err)
-		}
-		return err
+	err = s.Run(limited, t)
+	if err != nil && errors.Is(limited.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("not done within %v: %w", s.Timeout, err)
 	}
-	if s.Disturbs {
+	return err
+}
+
+// end puts back what the scenario has changed, also when the run is interrupted.
+func (t *T) end(ctx context.Context, s Scenario) error {
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+	defer cancel()
+	var errs []error
+	for _, f := range slices.Backward(t.afterwards) {
+		errs = append(errs, f(undo))
+	}
+	_, err := t.Kubectl(undo, "delete", "namespace", t.Namespace, "--ignore-not-found", "--wait=false")
+	errs = append(errs, err)
+	if s.Disturbs && ctx.Err() == nil {
 		if err := t.settled(ctx); err != nil {
-			return fmt.Errorf("the cluster does not recover: %w", err)
+			errs = append(errs, fmt.Errorf("the cluster does not recover: %w", err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // settled waits until all nodes are ready and all pods of kube-system run.
@@ -133,11 +140,17 @@ func (t *T) settled(ctx context.Context) error {
 	return err
 }
 
-// writeFindings keeps what a person asks first after a failure, and ends the namespace.
+// writeFindings keeps what a person asks first after a failure.
 func (t *T) writeFindings(ctx context.Context, name string) (file string, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	var out strings.Builder
+	tell := func(text string, err error, where, command string) {
+		fmt.Fprintf(&out, "%s %s\n%s", where, command, text)
+		if err != nil {
+			fmt.Fprintln(&out, err)
+		}
+	}
 	for _, args := range [][]string{
 		{"get", "nodes,pods", "-A", "-o", "wide"},
 		{"get", "noderoutings,bgppeers,routerconfigs", "-o", "yaml"},
@@ -146,12 +159,17 @@ func (t *T) writeFindings(ctx context.Context, name string) (file string, err er
 		{"-n", "kube-system", "logs", "-l", "app.kubernetes.io/name=podroute", "--prefix", "--tail=200"},
 	} {
 		text, err := t.Kubectl(ctx, args...)
-		fmt.Fprintf(&out, "$ kubectl %s\n%s", strings.Join(args, " "), text)
-		if err != nil {
-			fmt.Fprintln(&out, err)
-		}
+		tell(text, err, "$ kubectl", strings.Join(args, " "))
 	}
-	_, _ = t.Kubectl(ctx, "delete", "namespace", t.Namespace, "--wait=false")
+	machines := []string{cluster.MachineSpine, cluster.TopOfRack("1"), cluster.TopOfRack("2"), cluster.Spare().Name}
+	for _, n := range cluster.Nodes() {
+		machines = append(machines, n.Name)
+	}
+	for _, machine := range machines {
+		const command = "ip route; ip -6 route; ip nexthop; ip neigh"
+		text, err := t.On(ctx, machine, "sh", "-c", command)
+		tell(text, err, machine+"#", command)
+	}
 	file = filepath.Join(t.Logs(), "failed-"+name+".txt")
 	return file, os.WriteFile(file, []byte(out.String()), 0o644)
 }

@@ -40,16 +40,21 @@ func All() []Group {
 	}
 }
 
-// T is what a scenario works with. Its methods may be called from several goroutines, but for Note.
+// T is what a scenario works with. Its methods may be called from several goroutines, but for Note and Afterwards.
 type T struct {
 	*cluster.Cluster
-	Namespace string
-	bin       string
-	notes     []string
+	Namespace  string
+	bin        string
+	notes      []string
+	afterwards []func(context.Context) error
 }
 
 // Note adds a figure to the report.
 func (t *T) Note(format string, args ...any) { t.notes = append(t.notes, fmt.Sprintf(format, args...)) }
+
+// Afterwards has something done when the scenario has ended and, if it failed, what it left has been looked at. What
+// was asked for last is done first.
+func (t *T) Afterwards(do func(context.Context) error) { t.afterwards = append(t.afterwards, do) }
 
 // Select keeps the scenarios that match.
 func Select(groups []Group, match func(Scenario) bool) []Group {
