@@ -32,7 +32,10 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, err
 	}
 	top, err := lab.LoadWith(filepath.Join(o.Root, "test/e2e/cluster/fabric/cluster.clab.yml"),
-		func(name string) (string, bool) { return o.Out, name == "OUT" })
+		func(name string) (string, bool) {
+			folder, ok := map[string]string{"OUT": o.Out, "BUILD": filepath.Join(o.Root, "build")}[name]
+			return folder, ok
+		})
 	if err != nil {
 		return nil, err
 	}

@@ -32,10 +32,11 @@ const (
 )
 
 // Tally is what became of a stream. A gap is the time between two answered probes, with lost ones in
-// between; without a loss there is none.
+// between; without a loss there is none. Slowest is how long the slowest answer took.
 type Tally struct {
 	Sent       int           `json:"sent"`
 	Lost       int           `json:"lost"`
+	Slowest    time.Duration `json:"slowestNs"`
 	LongestGap time.Duration `json:"longestGapNs"`
 	// First and Last are when the first and the last lost probe were sent, to be looked for in logs.
 	First time.Time `json:"first,omitzero"`
@@ -45,7 +46,7 @@ type Tally struct {
 }
 
 func (t Tally) String() string {
-	s := fmt.Sprintf("%d of %d lost", t.Lost, t.Sent)
+	s := fmt.Sprintf("%d of %d lost, slowest %d ms", t.Lost, t.Sent, t.Slowest.Milliseconds())
 	if t.Lost > 0 {
 		const clock = "15:04:05.000"
 		s += fmt.Sprintf(", longest gap %d ms, between %s and %s", t.LongestGap.Milliseconds(), t.First.Format(clock), t.Last.Format(clock))
@@ -73,6 +74,7 @@ func count(probes []probe) Tally {
 			t.LongestGap = max(t.LongestGap, p.answered.Sub(last))
 		}
 		last, missing = p.answered, false
+		t.Slowest = max(t.Slowest, p.answered.Sub(p.sent))
 	}
 	if missing && !last.IsZero() {
 		t.LongestGap = max(t.LongestGap, probes[len(probes)-1].sent.Sub(last))

@@ -18,18 +18,18 @@ func TestCount(t *testing.T) {
 		want   Tally
 	}{
 		{"nothing", nil, Tally{}},
-		{"all answered", []probe{answered(0), answered(10), answered(500)}, Tally{Sent: 3}},
+		{"all answered", []probe{answered(0), answered(10), answered(500)}, Tally{Sent: 3, Slowest: time.Millisecond}},
 		{
 			"a hole",
 			[]probe{answered(0), lost(10), lost(20), answered(30), lost(40), answered(50)},
-			Tally{Sent: 6, Lost: 3, LongestGap: 30 * time.Millisecond, First: at(10), Last: at(40)},
+			Tally{Sent: 6, Lost: 3, Slowest: time.Millisecond, LongestGap: 30 * time.Millisecond, First: at(10), Last: at(40)},
 		},
 		{
 			"lost at the end",
 			[]probe{answered(0), lost(10), lost(20)},
-			Tally{Sent: 3, Lost: 2, LongestGap: 19 * time.Millisecond, First: at(10), Last: at(20)},
+			Tally{Sent: 3, Lost: 2, Slowest: time.Millisecond, LongestGap: 19 * time.Millisecond, First: at(10), Last: at(20)},
 		},
-		{"lost at the beginning", []probe{lost(0), lost(10), answered(20)}, Tally{Sent: 3, Lost: 2, First: at(0), Last: at(10)}},
+		{"lost at the beginning", []probe{lost(0), lost(10), answered(20)}, Tally{Sent: 3, Lost: 2, Slowest: time.Millisecond, First: at(0), Last: at(10)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, count(c.probes)); diff != "" {
