@@ -15,6 +15,7 @@ type bird struct{ base }
 func (b *bird) write(c Config) error {
 	var s strings.Builder
 	fmt.Fprintf(&s, "log stderr all;\nrouter id %v;\nprotocol device { scan time 1; }\n", c.RouterID)
+	s.WriteString(b.bfd(c))
 	for _, fam := range []string{"ipv4", "ipv6"} {
 		gr, merge := "", ""
 		if slices.ContainsFunc(c.Neighbors, func(n Neighbor) bool { return n.GracefulRestart }) {
@@ -59,6 +60,7 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 	if n.Password != "" {
 		fmt.Fprintf(&s, "  password %q;\n", n.Password)
 	}
+	s.WriteString(b.neighborBFD(n))
 	if n.Passive {
 		s.WriteString("  passive on;\n")
 	}

@@ -14,6 +14,7 @@ import (
 type frr struct {
 	base
 	zebra bool // runs
+	bfdd  struct{ wanted, runs bool }
 }
 
 const frrDir = "/usr/lib/frr/"
@@ -63,6 +64,9 @@ func (f *frr) write(c Config) error {
 		s.WriteString(" exit-address-family\n")
 	}
 	s.WriteString(tags)
+	if err := f.writeBFD(c); err != nil {
+		return err
+	}
 	if err := f.file("zebra.conf", "log stdout\n"); err != nil {
 		return err
 	}
@@ -106,6 +110,7 @@ func (f *frr) neighbor(n Neighbor) string {
 	if n.Password != "" {
 		fmt.Fprintf(&s, " neighbor %v password %s\n", a, n.Password)
 	}
+	s.WriteString(f.neighborBFD(n))
 	if n.Passive {
 		fmt.Fprintf(&s, " neighbor %v passive\n", a)
 	}
@@ -142,6 +147,14 @@ func (f *frr) start(bool) ([]*nstest.Process, error) {
 		if err := ready(p, func() error { _, err := f.vtysh("zebra", "show version"); return err }); err != nil {
 			return procs, fmt.Errorf("zebra: %w", err)
 		}
+	}
+	if f.bfdd.wanted && !f.bfdd.runs {
+		more, err := f.startBFD(common)
+		procs = append(procs, more...)
+		if err != nil {
+			return procs, fmt.Errorf("bfdd: %w", err)
+		}
+		f.bfdd.runs = true
 	}
 	p, err := f.launch(frrDir+"bgpd", append([]string{"-f", f.path("bgpd.conf"), "-i", f.path("bgpd.pid")}, common...)...)
 	if err != nil {

@@ -88,6 +88,8 @@ type Neighbor struct {
 	NextHop6, NextHop4 netip.Addr
 	// ExtendedNextHop allows IPv4 routes with IPv6 next hops (RFC 8950).
 	ExtendedNextHop bool
+	// BFD watches its liveness; nil does not. One set of timers serves all neighbours.
+	BFD *BFD
 	// ReflectorClient makes it a client (RFC 4456).
 	ReflectorClient bool
 }

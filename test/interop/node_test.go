@@ -58,7 +58,7 @@ type node struct {
 }
 
 // newNode makes a node; its agent is started with start.
-func newNode(t *testing.T, name string) *node {
+func newNode(t testing.TB, name string) *node {
 	t.Helper()
 	bin, err := binaries()
 	if err != nil {
@@ -81,7 +81,7 @@ func newNode(t *testing.T, name string) *node {
 }
 
 // configure writes a manifest file.
-func (n *node) configure(t *testing.T, file, manifests string) {
+func (n *node) configure(t testing.TB, file, manifests string) {
 	t.Helper()
 	tmp := filepath.Join(n.dir, "."+file)
 	if err := os.WriteFile(tmp, []byte(manifests), 0o644); err != nil {
@@ -93,7 +93,7 @@ func (n *node) configure(t *testing.T, file, manifests string) {
 }
 
 // remove takes a manifest file away.
-func (n *node) remove(t *testing.T, file string) {
+func (n *node) remove(t testing.TB, file string) {
 	t.Helper()
 	if err := os.Remove(filepath.Join(n.dir, "config", file)); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func (n *node) remove(t *testing.T, file string) {
 }
 
 // start starts the agent and waits until it answers.
-func (n *node) start(t *testing.T) {
+func (n *node) start(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cmd = n.Command(ctx, n.bin+"/podroute", "agent", "--config", n.dir+"/config", "--node-name", n.name,
@@ -184,6 +184,12 @@ type session struct {
 	Flaps     int    `json:"flaps"`
 	Hold      int    `json:"hold_seconds"`
 	LastError string `json:"last_error"`
+	BFD       struct {
+		State  string `json:"state"`
+		Off    bool   `json:"off"`
+		Losses int    `json:"losses"`
+		Detect int    `json:"detect_milliseconds"`
+	} `json:"bfd"`
 
 	Families []struct {
 		Received int `json:"received"`
@@ -208,7 +214,7 @@ func (n *node) sessions() ([]session, error) {
 	return p.Peers, json.Unmarshal(out, &p)
 }
 
-func (n *node) session(t *testing.T, name string) session {
+func (n *node) session(t testing.TB, name string) session {
 	t.Helper()
 	all, err := n.sessions()
 	if err != nil {
@@ -240,7 +246,7 @@ func (n *node) hasPeers(names ...string) error {
 }
 
 // podLink is the host's end of a pod's link.
-func (n *node) podLink(t *testing.T, id string) string {
+func (n *node) podLink(t testing.TB, id string) string {
 	t.Helper()
 	var p struct {
 		Pods []struct {
@@ -265,7 +271,7 @@ func (n *node) podLink(t *testing.T, id string) string {
 }
 
 // ready waits until the agent says that it is.
-func (n *node) ready(t *testing.T) {
+func (n *node) ready(t testing.TB) {
 	t.Helper()
 	nstest.Within(t, 20*time.Second, func() error {
 		s, err := n.status()
@@ -284,7 +290,7 @@ type pod struct {
 }
 
 // add wires a pod with libcni and the plugin, as a container runtime does.
-func (n *node) add(t *testing.T, id string) *pod {
+func (n *node) add(t testing.TB, id string) *pod {
 	t.Helper()
 	p := &pod{NS: nstest.New(t), id: id}
 	var res *types100.Result

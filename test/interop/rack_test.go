@@ -50,7 +50,7 @@ func (o rackOptions) nodeAS(i int) uint32 {
 func (o rackOptions) twoSessions() bool { return o.kind == routers.OpenBGPD }
 
 // newRack builds the rack and waits until every node is ready.
-func newRack(t *testing.T, o rackOptions) *rack {
+func newRack(t testing.TB, o rackOptions) *rack {
 	t.Helper()
 	r := &rack{tor: nstest.New(t)}
 	r.tor.Run(t, "sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv6.conf.all.forwarding=1")
@@ -147,7 +147,7 @@ func (o rackOptions) peers(suffix string, i int, as uint32) string {
 
 // newDualHomed is a node with two routers, each on a link of its own, which announce the same prefixes; change
 // says what each is like.
-func newDualHomed(t *testing.T, kind routers.Kind, change func(i int, c *routers.Config)) (*node, []*routers.Router) {
+func newDualHomed(t testing.TB, kind routers.Kind, change func(i int, c *routers.Config)) (*node, []*routers.Router) {
 	t.Helper()
 	n := newNode(t, "n1")
 	o := rackOptions{kind: kind, nodes: 1, as: 64601}

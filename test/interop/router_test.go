@@ -160,7 +160,7 @@ func deletions(t *testing.T, n *node) []string {
 }
 
 // inKernel waits until the node's kernel has a route of ours to p over this many links; 0: none.
-func inKernel(t *testing.T, n *node, p netip.Prefix, links int) {
+func inKernel(t testing.TB, n *node, p netip.Prefix, links int) {
 	t.Helper()
 	family := "-4"
 	if p.Addr().Is6() {
