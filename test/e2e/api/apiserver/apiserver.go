@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,7 @@ type Server struct {
 	port     int
 	etcdPort int
 	api      *exec.Cmd
+	client   *http.Client // see Patch
 	// Admin is a kubeconfig that may do everything, Audit the file of all requests, one JSON object a line.
 	Admin, Audit string
 }
