@@ -84,7 +84,6 @@ func (r *report) block(b *AddressBlock) {
 
 // pool admits an AddressPool.
 func (w *build) pool(c *candidate) {
-	spec := &w.snapshot.Router.Spec
 	o, ok := w.admit(c, func(r *report, o Object) bool {
 		s := &o.Value.(*AddressPool).Spec
 		p := s.Prefix()
@@ -95,16 +94,12 @@ func (w *build) pool(c *candidate) {
 			r.immutable("spec.topologyKey", s.TopologyKey, was.TopologyKey)
 			r.immutable("spec.topologySize", s.TopologySize, was.TopologySize)
 		}
-		r.taken("spec.cidr", p, "serviceCIDRs", spec.ServicePrefixes())
-		r.taken("spec.cidr", p, "nodeCIDRs", spec.NodePrefixes())
-		if a, owner, found := w.addresses.find(p); found {
-			r.addf("spec.cidr", "make them disjoint", "%s contains address %s of Node/%s", p, a.Addr(), owner)
-		}
+		w.disjoint(r, p)
 		if other, owner, found := w.pools.find(p); found {
 			r.addf("spec.cidr", "make them disjoint: the older one is in force", "%s overlaps %s of AddressPool/%s", p, other, owner)
 		}
 		good := len(r.problems) == 0
-		r.outside("spec.cidr", p, spec)
+		r.outside("spec.cidr", p, &w.snapshot.Router.Spec)
 		if s.Use == UseLoadBalancers {
 			r.add("spec.use", "loadBalancers is not served yet: nothing is given from this pool", "leave it until it is, or remove it")
 		}
@@ -114,6 +109,16 @@ func (w *build) pool(c *candidate) {
 		v := *o.Value.(*AddressPool)
 		w.pools.add(v.Spec.Prefix(), v.Name)
 		w.snapshot.Pools = append(w.snapshot.Pools, v)
+	}
+}
+
+// disjoint reports that a range of pod addresses holds addresses of services or nodes.
+func (w *build) disjoint(r *report, p netip.Prefix) {
+	spec := &w.snapshot.Router.Spec
+	r.taken("spec.cidr", p, "serviceCIDRs", spec.ServicePrefixes())
+	r.taken("spec.cidr", p, "nodeCIDRs", spec.NodePrefixes())
+	if a, owner, found := w.addresses.find(p); found {
+		r.addf("spec.cidr", "make them disjoint", "%s contains address %s of Node/%s", p, a.Addr(), owner)
 	}
 }
 
@@ -134,7 +139,6 @@ func (r *report) outside(field string, p netip.Prefix, spec *RouterConfigSpec) {
 
 // block admits an AddressBlock.
 func (w *build) block(c *candidate) {
-	spec := &w.snapshot.Router.Spec
 	o, ok := w.admit(c, func(r *report, o Object) bool {
 		s := &o.Value.(*AddressBlock).Spec
 		p := s.Prefix()
@@ -147,11 +151,7 @@ func (w *build) block(c *candidate) {
 			w.blockPool(r, s)
 			return len(r.problems) == 0
 		}
-		r.taken("spec.cidr", p, "serviceCIDRs", spec.ServicePrefixes())
-		r.taken("spec.cidr", p, "nodeCIDRs", spec.NodePrefixes())
-		if a, owner, found := w.addresses.find(p); found {
-			r.addf("spec.cidr", "make them disjoint", "%s contains address %s of Node/%s", p, a.Addr(), owner)
-		}
+		w.disjoint(r, p)
 		if other, owner, found := w.blocks.find(p); found {
 			r.addf("spec.cidr", "make them disjoint", "%s overlaps %s of Node/%s", p, other, owner)
 		}
