@@ -96,7 +96,7 @@ func (s *Source) tellRefused(kind, name string, e entry, c metav1.Condition) {
 	s.herald.events.add(
 		corev1.ObjectReference{APIVersion: config.APIVersion, Kind: kind, Name: name, UID: e.uid},
 		happening{corev1.EventTypeWarning, "NotAccepted", c.Message})
-	s.herald.stir()
+	signal(s.herald.wake)
 }
 
 // verdict is the condition that an object should have.

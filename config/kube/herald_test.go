@@ -595,7 +595,7 @@ func TestEventsAreFew(t *testing.T) {
 	for i := range 100 {
 		h.events.add(ref, happening{corev1.EventTypeWarning, "Flap", "the same"})
 		h.events.add(ref, happening{corev1.EventTypeWarning, "Other", fmt.Sprint(i)})
-		h.stir()
+		signal(h.wake)
 	}
 	eventually(t, "all are worked off", func() bool { return h.events.head() == nil })
 	n := a.count("POST namespaces") + a.count("PATCH namespaces")

@@ -51,7 +51,7 @@ func (h *herald) take(r config.NodeReport) {
 	h.mu.Lock()
 	h.report, h.fresh = &r, true
 	h.mu.Unlock()
-	h.stir()
+	signal(h.wake)
 }
 
 // see takes in the own Node as a watch tells it; nil: it is gone.
@@ -60,14 +60,7 @@ func (h *herald) see(n *corev1.Node) {
 	moved := h.own.take(n)
 	h.mu.Unlock()
 	if moved {
-		h.stir()
-	}
-}
-
-func (h *herald) stir() {
-	select {
-	case h.wake <- struct{}{}:
-	default:
+		signal(h.wake)
 	}
 }
 
