@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,20 +136,11 @@ func inForce(s config.Snapshot, kind, name string) bool {
 	case "RouterConfig":
 		return s.Router.Name == name && s.Router.UID != ""
 	case "BGPPeer":
-		return hasName(s.Peers, name, func(v config.BGPPeer) string { return v.Name })
+		return slices.ContainsFunc(s.Peers, func(v config.BGPPeer) bool { return v.Name == name })
 	case "AddressPool":
-		return hasName(s.Pools, name, func(v config.AddressPool) string { return v.Name })
+		return slices.ContainsFunc(s.Pools, func(v config.AddressPool) bool { return v.Name == name })
 	case "Advertisement":
-		return hasName(s.Advertisements, name, func(v config.Advertisement) string { return v.Name })
-	}
-	return false
-}
-
-func hasName[T any](list []T, name string, of func(T) string) bool {
-	for _, v := range list {
-		if of(v) == name {
-			return true
-		}
+		return slices.ContainsFunc(s.Advertisements, func(v config.Advertisement) bool { return v.Name == name })
 	}
 	return false
 }
