@@ -54,12 +54,7 @@ func (a *Agent) report(ctx context.Context) error {
 }
 
 // stir has the reporter look at once.
-func (a *Agent) stir() {
-	select {
-	case a.stirred <- struct{}{}:
-	default:
-	}
-}
+func (a *Agent) stir() { signal(a.stirred) }
 
 // reporter is the state of the goroutine that reports.
 type reporter struct {
