@@ -21,6 +21,9 @@ const (
 	ConditionReady    = "Ready"    // of a NodeRouting: the readiness policy holds
 )
 
+// SessionEstablished is the state of a session that carries routes (RFC 4271 section 8.2.2).
+const SessionEstablished = "Established"
+
 // NodeRouting tells how a node's routing is. It is status only, written by the node's agent, and has the
 // node's name.
 //

@@ -46,13 +46,13 @@ func happenings(before *config.NodeReport, r config.NodeReport) []happening {
 	}
 	up := map[string]bool{}
 	for _, s := range before.Routing.Sessions {
-		up[s.Peer] = s.State == sessionUp
+		up[s.Peer] = s.State == config.SessionEstablished
 	}
 	var lost, found []string
 	for _, s := range r.Routing.Sessions {
 		was, known := up[s.Peer]
 		name := fmt.Sprintf("%s (%s, AS %d)", s.Peer, s.Address, s.ASNumber)
-		switch is := s.State == sessionUp; {
+		switch is := s.State == config.SessionEstablished; {
 		case was && !is:
 			if s.LastError != "" {
 				name += ": " + s.LastError
@@ -76,9 +76,6 @@ func happenings(before *config.NodeReport, r config.NodeReport) []happening {
 	}
 	return out
 }
-
-// sessionUp is the state of a session that carries routes (RFC 4271 section 8.2.2).
-const sessionUp = "Established"
 
 func some(names []string) string {
 	if n := len(names); n > namesMost {

@@ -309,7 +309,7 @@ var (
 		Sessions: []config.SessionStatus{{Peer: "tor", Address: "192.0.2.1", ASNumber: 65001, State: "Active"}},
 	}}
 	allWell = config.NodeReport{Ready: true, Reason: "Ready", Message: "fine", Routing: config.NodeRoutingStatus{
-		Established: 1, Sessions: []config.SessionStatus{{Peer: "tor", Address: "192.0.2.1", ASNumber: 65001, State: sessionUp}},
+		Established: 1, Sessions: []config.SessionStatus{{Peer: "tor", Address: "192.0.2.1", ASNumber: 65001, State: config.SessionEstablished}},
 	}}
 )
 
@@ -554,7 +554,7 @@ func TestHappenings(t *testing.T) {
 		for _, n := range names {
 			s := config.SessionStatus{Peer: n, Address: "192.0.2.1", ASNumber: 65001, State: "Idle", LastError: "hold timer"}
 			if up {
-				s.State, s.LastError = sessionUp, ""
+				s.State, s.LastError = config.SessionEstablished, ""
 			}
 			r.Routing.Sessions = append(r.Routing.Sessions, s)
 		}

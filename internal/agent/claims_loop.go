@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/podroute/podroute/config"
 )
 
 // What the loop and the claims have to say to each other.
@@ -32,7 +34,7 @@ func (a *Agent) routed(ctx context.Context, block netip.Prefix) (bool, error) {
 	}
 	up := false
 	for _, p := range peers {
-		up = up || p.State == established
+		up = up || p.State == config.SessionEstablished
 	}
 	if !a.speaker.Synced() || !up && len(peers) > 0 {
 		return false, errors.New("the peers have not told their routes yet")

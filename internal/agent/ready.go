@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/config"
 )
 
 // Why a node is ready, or is not, in a word: the reasons of conditions.
@@ -52,7 +53,7 @@ func (e evidence) judge(patience bool) verdict {
 	up, telling := 0, 0
 	for _, p := range e.Peers {
 		waiting := patience && p.Stale
-		if p.State != established && !waiting {
+		if p.State != config.SessionEstablished && !waiting {
 			continue
 		}
 		up++
@@ -101,7 +102,7 @@ func (e evidence) down() string {
 	left := 0
 	for _, p := range e.Peers {
 		switch {
-		case p.State == established:
+		case p.State == config.SessionEstablished:
 		case len(names) == some:
 			left++
 		case p.LastError != "":

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/config"
 )
 
 // sessions writes session states as letters: E established and told our routes, M established and told
@@ -18,9 +19,9 @@ func sessions(letters string) []bgp.PeerState {
 		p := bgp.PeerState{Name: "p" + string(rune('1'+i)), Address: netip.MustParseAddr("192.0.2.1"), State: "Active", Advertised: map[bgp.Family]int{}}
 		switch c {
 		case 'E':
-			p.State, p.Advertised[bgp.IPv4] = established, 1
+			p.State, p.Advertised[bgp.IPv4] = config.SessionEstablished, 1
 		case 'M':
-			p.State = established
+			p.State = config.SessionEstablished
 		case 'S':
 			p.Stale = true
 		case 'D':

@@ -155,7 +155,7 @@ func (a *Agent) routing(l *loop, peers []bgp.PeerState, shared []config.Problem)
 		})
 	}
 	for _, p := range peers {
-		if p.State == established {
+		if p.State == config.SessionEstablished {
 			out.Established++
 		}
 		out.Sessions = append(out.Sessions, sessionStatus(p))
@@ -228,7 +228,7 @@ func (p *pace) due(now time.Time, r config.NodeReport) bool {
 func lasting(r config.NodeReport) config.NodeReport {
 	s := slices.Clone(r.Routing.Sessions)
 	for i := range s {
-		if s[i].State != established {
+		if s[i].State != config.SessionEstablished {
 			s[i].State, s[i].Since = "", nil
 		}
 	}

@@ -96,7 +96,7 @@ func sample() config.NodeReport {
 	return config.NodeReport{Ready: true, Reason: reasonReady, Routing: config.NodeRoutingStatus{
 		Blocks: []config.BlockStatus{{CIDR: "10.0.0.0/24", Used: 3, Size: 254}},
 		Sessions: []config.SessionStatus{{
-			Peer: "tor", Address: "192.0.2.1", State: established, Families: []config.SessionFamily{{Family: "IPv4", Received: 7}},
+			Peer: "tor", Address: "192.0.2.1", State: config.SessionEstablished, Families: []config.SessionFamily{{Family: "IPv4", Received: 7}},
 		}},
 	}}
 }

@@ -6,11 +6,9 @@ import (
 	"time"
 
 	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/config"
 	"github.com/podroute/podroute/internal/agent/agentpb"
 )
-
-// established is the state of a session that carries routes (RFC 4271 section 8.2.2).
-const established = "Established"
 
 // Status tells the node at a glance, and whether it is ready: enough sessions established, own
 // subnets in the kernel and advertised.
@@ -35,7 +33,7 @@ func (o *operator) Status(ctx context.Context, _ *agentpb.StatusRequest) (*agent
 		out.Reason, out.Ready = v.Message, v.holds()
 	})
 	for _, p := range peers {
-		if p.State == established {
+		if p.State == config.SessionEstablished {
 			out.SessionsEstablished++
 		}
 	}
