@@ -222,7 +222,8 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 	switch {
 	case d.what == shutOut && running && !s.sessions.isBarred(d.peer):
 		// First it falls silent, then it goes: gobgp keeps what it receives while it removes a neighbour.
-		s.sessions.tooMany(d.peer)
+		s.sessions.bar(d.peer, ReasonMaxPrefixes, fmt.Sprintf(
+			"it sent more than %d prefixes of a family: admitted again in %v, or when maxPrefixes or its filters change", p.MaxPrefixes, penalty))
 		err = s.srv.DisablePeer(ctx, &api.DisablePeerRequest{Address: d.peer.String()})
 		s.table.silence(d.peer)
 		s.agenda.set(d.peer, restore, time.Now().Add(quiet))
@@ -233,6 +234,10 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		s.sessions.reset(d.peer, ReasonNone, "")
 		err = s.add(ctx, s.now, p)
 	case !running:
+	case d.what == refuse:
+		s.sessions.bar(d.peer, ReasonBadAS, fmt.Sprintf("the neighbour has our own AS number, %d, and is configured as external: tried again in %v", p.localAS(s.now), later))
+		err = s.remove(ctx, p, false)
+		s.agenda.set(d.peer, restore, time.Now().Add(later))
 	case d.what == softOut:
 		err = s.soft(ctx, d.peer, api.ResetPeerRequest_DIRECTION_OUT)
 	case d.what == redial || d.what == endStale:

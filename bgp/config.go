@@ -100,8 +100,9 @@ type Peer struct {
 	Name string
 	// Address of the neighbour, unique; a link-local one carries its zone.
 	Address netip.Addr
-	// AS of the neighbour.
-	AS uint32
+	// AS of the neighbour; with External, 0: any but ours.
+	AS       uint32
+	External bool
 	// LocalAS replaces ours on this session; 0 means Config.AS.
 	LocalAS uint32
 	// Port of the neighbour; 0 means 179.
@@ -167,7 +168,7 @@ func (p Peer) localAS(c Config) uint32 {
 }
 
 // internal says whether the session is iBGP.
-func (p Peer) internal(c Config) bool { return p.AS == p.localAS(c) }
+func (p Peer) internal(c Config) bool { return !p.External && p.AS == p.localAS(c) }
 
 // Path is a prefix that we announce. The same prefix may stand in several paths with different Peers.
 type Path struct {

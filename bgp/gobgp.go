@@ -127,7 +127,7 @@ func peerOf(c Config, p Peer, restarting bool) *api.Peer {
 // sessionKey is all of a peer that takes a new session when it changes: what OPEN carries (RFC 4271
 // section 4.2, RFC 5492) and what the TCP connection is made of.
 func sessionKey(c Config, p Peer) string {
-	return fmt.Sprint(p.Address, p.AS, p.localAS(c), p.Port, p.Local, p.Passive, p.MultihopTTL, p.TTLSecurity, p.Hold,
+	return fmt.Sprint(p.Address, p.AS, p.External, p.localAS(c), p.Port, p.Local, p.Passive, p.MultihopTTL, p.TTLSecurity, p.Hold,
 		p.Keepalive, p.Families, p.GracefulRestart, p.RestartTime, p.OverrideAS, p.ReflectorClient,
 		p.ReflectorClient && c.ClusterID.IsValid(), c.ClusterID) + "\x00" + p.Password
 }

@@ -25,6 +25,8 @@ const (
 	quiet = time.Second
 	// penalty is how long a neighbour that sent too many prefixes stays out.
 	penalty = 5 * time.Minute
+	// later is when a neighbour is tried again that has the wrong AS number.
+	later = 30 * time.Second
 
 	holdTimerText = "Hold Timer Expired: nothing was heard from the neighbour"
 )
@@ -43,11 +45,12 @@ type session struct {
 	graceful map[Family]bool // families whose routes outlive the session
 	restart  time.Duration   // the neighbour's restart time
 	hold     time.Duration
+	as       uint32          // the neighbour's
 	eor      map[Family]bool // End-of-RIB has come
 
 	stale  bool // lost with its routes kept
 	silent bool // lost because the hold timer ran out
-	barred bool // it sent too many prefixes
+	barred bool // it is shut out
 
 	// deferral is how long gobgp may hold our routes back after the session is up, because we are restarting.
 	deferral time.Duration
@@ -169,6 +172,12 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 	}
 	slices.Sort(x.families)
 	s.agenda.cancel(addr, redial)
+	x.as = st.PeerASN
+	if x.peer.External && st.PeerASN == st.LocalASN {
+		s.table.silence(addr)
+		s.agenda.set(addr, refuse, time.Now())
+		return
+	}
 	switch {
 	case x.stale && !cap4724:
 		// RFC 4724 section 4.2: without the capability in the new OPEN the old routes go at once.
@@ -213,19 +222,17 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	say("BGP session is down", "peer", x.peer.Name, "address", addr, "reason", x.text, "routes kept", x.stale)
 }
 
-// tooMany notes that a neighbour is shut out.
-func (s *sessions) tooMany(peer netip.Addr) {
+// bar notes that a neighbour is shut out, and why.
+func (s *sessions) bar(peer netip.Addr, why Reason, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.byAddr[peer]
 	if x == nil || x.barred {
 		return
 	}
-	*x = session{peer: x.peer, since: time.Now(), flaps: x.flaps + 1, barred: true}
-	x.reason = ReasonMaxPrefixes
-	x.text = fmt.Sprintf("it sent more than %d prefixes of a family: admitted again in %v, or when maxPrefixes or its filters change", x.peer.MaxPrefixes, penalty)
+	*x = session{peer: x.peer, since: time.Now(), flaps: x.flaps + 1, barred: true, reason: why, text: text}
 	signal(s.changed)
-	s.log.Warn("BGP neighbour sent too many prefixes", "peer", x.peer.Name, "limit", x.peer.MaxPrefixes, "out for", penalty)
+	s.log.Warn("BGP neighbour is shut out", "peer", x.peer.Name, "address", peer, "reason", text)
 }
 
 // endOfRIB notes that a neighbour has told all it knows of a family.
@@ -271,7 +278,7 @@ func (s *sessions) complete() bool {
 	return true
 }
 
-// isBarred says whether a neighbour is out for too many prefixes.
+// isBarred says whether a neighbour is shut out.
 func (s *sessions) isBarred(peer netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

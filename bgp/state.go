@@ -63,7 +63,7 @@ func (s *sessions) states() []PeerState {
 	out := make([]PeerState, 0, len(s.byAddr))
 	for _, x := range s.byAddr {
 		st := PeerState{
-			Name: x.peer.Name, Address: x.peer.Address, AS: x.peer.AS, State: stateName(x.state), Since: x.since,
+			Name: x.peer.Name, Address: x.peer.Address, AS: max(x.peer.AS, x.as), State: stateName(x.state), Since: x.since,
 			Reason: x.reason, LastError: x.text, Flaps: x.flaps, Stale: x.stale,
 			Received: map[Family]int{}, Accepted: map[Family]int{}, Advertised: map[Family]int{},
 		}

@@ -95,7 +95,9 @@ func (p Peer) check() error {
 		return fmt.Errorf("link-local address %v needs its interface: write %v%%eth0", p.Address, p.Address)
 	case p.Local.IsValid() && p.Local.Is4() != p.Address.Is4():
 		return fmt.Errorf("source address %v and address %v are of different families", p.Local, p.Address)
-	case p.AS == 0 || p.AS == 4294967295:
+	case p.External && p.AS != 0:
+		return fmt.Errorf("AS number %d is given, and external, which takes any: remove one", p.AS)
+	case !p.External && p.AS == 0 || p.AS == 4294967295:
 		return fmt.Errorf("AS number %d is reserved: use 1 to 4294967294", p.AS)
 	case len(p.Password) > maxPassword:
 		return fmt.Errorf("the password has %d bytes: TCP MD5 takes at most %d", len(p.Password), maxPassword)

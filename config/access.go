@@ -79,7 +79,18 @@ func (s RouterConfigSpec) Quarantine() time.Duration {
 // Exclusions are the destinations of Exclude, read.
 func (m MasqueradeSpec) Exclusions() []netip.Prefix { return Prefixes(m.Exclude) }
 
-// Neighbour is Address, read; with the zone of a link-local one.
+// who is the field that says who the neighbour is, and what it says.
+func (s BGPPeerSpec) who() (field, value string) {
+	switch {
+	case s.Gateway != "":
+		return "spec.gateway", "the gateway for " + s.Gateway
+	case s.Interface != "":
+		return "spec.interface", "the neighbour on " + s.Interface
+	}
+	return "spec.address", s.Neighbour().String()
+}
+
+// Neighbour is Address, read, with the zone of a link-local one; the zero Addr where it is found by other means.
 func (s BGPPeerSpec) Neighbour() netip.Addr { return parseAddr(s.Address) }
 
 // Local is SourceAddress, read; the zero Addr where the kernel chooses.

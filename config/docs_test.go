@@ -74,7 +74,7 @@ func TestDocsFields(t *testing.T) {
 		t.Fatal(err)
 	}
 	examples := string(bytes.Join(yamlBlocks(text), nil))
-	unserved := map[string]bool{"BGPPeer.gateway": true, "BGPPeer.interface": true}
+	unserved := map[string]bool{}
 	quiet := map[string]bool{"AddressPool.disabled": true, "AddressPool.nodeSelector": true, "BGPPeer.localAS": true, "BGPPeer.password.secretRef.namespace": true}
 	for kind, spec := range map[string]any{
 		"RouterConfig": RouterConfigSpec{}, "BGPPeer": BGPPeerSpec{}, "AddressPool": AddressPoolSpec{},

@@ -45,13 +45,14 @@ func (w *build) reviewNodes() {
 // reviewPeers finds peers of one address that select the same node. The first in order of precedence
 // counts on that node; elsewhere the others do too.
 func (w *build) reviewPeers() {
-	byAddress := map[netip.Addr][]admitted[BGPPeer]{}
+	same := map[string][]admitted[BGPPeer]{}
 	for _, p := range w.peers {
-		a := p.value.Spec.Neighbour()
-		byAddress[a] = append(byAddress[a], p)
+		_, who := p.value.Spec.who()
+		same[who] = append(same[who], p)
 	}
 	for i, p := range w.peers {
-		rivals := byAddress[p.value.Spec.Neighbour()]
+		field, who := p.value.Spec.who()
+		rivals := same[who]
 		if len(rivals) < 2 || rivals[0].candidate == p.candidate {
 			continue
 		}
@@ -64,8 +65,8 @@ func (w *build) reviewPeers() {
 			on += fmt.Sprintf(" and %d more", len(nodes)-1)
 		}
 		r := w.report(p.candidate)
-		r.addf("spec.address", "remove one, or make their nodeSelectors disjoint",
-			"%s is that of BGPPeer/%s too on %s, where this one is left out", p.value.Spec.Address, rival, on)
+		r.addf(field, "remove one, or make their nodeSelectors disjoint",
+			"%s is that of BGPPeer/%s too on %s, where this one is left out", who, rival, on)
 		w.note(p.candidate, r)
 	}
 }
@@ -73,13 +74,14 @@ func (w *build) reviewPeers() {
 // shadow takes p from the nodes that have an earlier peer of its address, and returns their names and
 // one of the earlier peers.
 func (w *build) shadow(p BGPPeer, earlier []admitted[BGPPeer]) (nodes []string, rival string) {
-	address := p.Spec.Neighbour()
+	_, who := p.Spec.who()
 	for _, n := range w.nodes {
 		if !Selects(p.Spec.NodeSelector, n.value.Labels) {
 			continue
 		}
 		i := slices.IndexFunc(earlier, func(o admitted[BGPPeer]) bool {
-			return o.value.Spec.Neighbour() == address && Selects(o.value.Spec.NodeSelector, n.value.Labels)
+			_, other := o.value.Spec.who()
+			return other == who && Selects(o.value.Spec.NodeSelector, n.value.Labels)
 		})
 		if i < 0 {
 			continue

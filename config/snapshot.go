@@ -90,7 +90,7 @@ func (s Snapshot) PeersOf(n Node) []BGPPeer {
 	var peers []BGPPeer
 	for _, p := range s.Peers {
 		a := p.Spec.Neighbour()
-		if Selects(p.Spec.NodeSelector, n.Labels) && !s.shadowed[n.Name][p.Name] && n.Address(FamilyOf(a)) != a {
+		if Selects(p.Spec.NodeSelector, n.Labels) && !s.shadowed[n.Name][p.Name] && (!a.IsValid() || n.Address(FamilyOf(a)) != a) {
 			peers = append(peers, p)
 		}
 	}

@@ -34,6 +34,7 @@ const (
 // +kubebuilder:object:generate=true
 // +kubebuilder:validation:XValidation:rule="(has(self.address) && size(self.address) > 0 ? 1 : 0) + (has(self.gateway) && size(self.gateway) > 0 ? 1 : 0) + (has(self.interface) && size(self.interface) > 0 ? 1 : 0) == 1",message="exactly one of address, gateway and interface must be set"
 // +kubebuilder:validation:XValidation:rule="!(has(self.multihopTTL) && self.multihopTTL != 0 && has(self.ttlSecurity) && self.ttlSecurity != 0)",message="ttlSecurity excludes multihopTTL (RFC 5082)"
+// +kubebuilder:validation:XValidation:rule="!(has(self.interface) && size(self.interface) > 0 && has(self.multihopTTL) && self.multihopTTL != 0)",message="interface excludes multihopTTL: the neighbour is one hop away"
 // +kubebuilder:validation:XValidation:rule="!(has(self.localAS) && self.localAS != 0 && self.asNumber == 'internal')",message="localAS excludes asNumber internal"
 type BGPPeerSpec struct {
 	// NodeSelector selects the nodes that have this peer. Absent: all.
@@ -43,13 +44,16 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isIP(self.split('%')[0])",message="must be an IP address"
 	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || !isIP(self.split('%')[0]) || self.contains('%') == (ip(self.split('%')[0]).family() == 6 && ip(self.split('%')[0]).isLinkLocalUnicast())",message="an IPv6 link-local address carries its zone, as in fe80::1%eth0, and no other does"
 	Address string `json:"address,omitempty"`
-	// Gateway peers with the node's default gateway of that family: IPv4 or IPv6. (not yet served)
+	// Gateway peers with the node's default gateway of that family: IPv4 or IPv6.
 	// +kubebuilder:validation:MaxLength=4
+	// +kubebuilder:validation:XValidation:rule="self in ['', 'IPv4', 'IPv6']",message="must be IPv4 or IPv6"
 	Gateway string `json:"gateway,omitempty"`
-	// Interface peers over a link without addresses (unnumbered). (not yet served)
+	// Interface peers with whoever is at the other end of this link, over IPv6 link-local addresses (unnumbered);
+	// IPv4 routes have IPv6 next hops then (RFC 8950) where the link has no IPv4 address.
 	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || self.matches('^[^/ \\t\\n]+$')",message="must be the name of a link"
 	Interface string `json:"interface,omitempty"`
-	// ASNumber of the neighbour: a number, "external" or "internal". Only numbers and "internal" are served yet.
+	// ASNumber of the neighbour: a number, "external" (any but ours) or "internal" (ours).
 	ASNumber ASNumber `json:"asNumber"`
 	// LocalAS replaces our own AS number towards this neighbour.
 	// +kubebuilder:validation:Format=int64

@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
+
+// maxLinkName is the longest name of a link (IFNAMSIZ less one), in bytes.
+const maxLinkName = 15
 
 // peer checks a BGPPeer by itself.
 func (r *report) peer(s *BGPPeerSpec) {
@@ -43,10 +47,9 @@ func (r *report) neighbour(s *BGPPeerSpec) {
 	}
 	if s.Gateway != "" {
 		r.oneOf("spec.gateway", s.Gateway, FamilyIPv4, FamilyIPv6)
-		r.add("spec.gateway", "peering with the default gateway is not served yet", "set address")
 	}
-	if s.Interface != "" {
-		r.add("spec.interface", "peering over a link without addresses is not served yet", "set address")
+	if len(s.Interface) > maxLinkName || strings.ContainsAny(s.Interface, "/ \t\n") {
+		r.addf("spec.interface", "write the name of a link, such as eth0", "%q is no name of a link", s.Interface)
 	}
 	var peer, local netip.Addr
 	if s.Address != "" {
@@ -85,9 +88,8 @@ func (r *report) peerAS(s *BGPPeerSpec) {
 	n, isNumber := s.ASNumber.Number()
 	switch {
 	case s.ASNumber == "":
-		r.add("spec.asNumber", "is missing", `set it: a number, or "internal" for our own`)
+		r.add("spec.asNumber", "is missing", `set it: a number, "internal" for our own, or "external" for any other`)
 	case s.ASNumber == ASExternal:
-		r.add("spec.asNumber", `"external" is not served yet`, "write the neighbour's number")
 	case s.ASNumber == ASInternal:
 		if s.LocalAS != 0 {
 			r.add("spec.localAS", `excludes asNumber "internal", which says that both ends have our number`, "remove one")
@@ -95,7 +97,7 @@ func (r *report) peerAS(s *BGPPeerSpec) {
 	case isNumber:
 		r.asNumber("spec.asNumber", n)
 	default:
-		r.addf("spec.asNumber", `use 1 to 4294967294 without a dot, or "internal"`, "%q is no AS number", string(s.ASNumber))
+		r.addf("spec.asNumber", `use 1 to 4294967294 without a dot, "internal" or "external"`, "%q is no AS number", string(s.ASNumber))
 	}
 	if s.LocalAS != 0 {
 		r.asNumber("spec.localAS", s.LocalAS)
@@ -123,6 +125,9 @@ func (r *report) hops(s *BGPPeerSpec) {
 	}
 	if s.MultihopTTL != 0 && s.TTLSecurity != 0 {
 		r.add("spec.ttlSecurity", "excludes multihopTTL (RFC 5082)", "keep one: ttlSecurity counts hops too")
+	}
+	if s.Interface != "" && s.MultihopTTL != 0 {
+		r.add("spec.multihopTTL", "excludes interface: the neighbour is one hop away", "remove it")
 	}
 	if a, err := netip.ParseAddr(s.Address); err == nil && a.IsLinkLocalUnicast() && s.MultihopTTL != 0 {
 		r.addf("spec.multihopTTL", "remove it", "%s is link-local: it is one hop away", a)

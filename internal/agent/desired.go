@@ -38,6 +38,8 @@ type Desired struct {
 	CNI     cni.Settings
 	BGP     bgp.Config
 	BFD     bfd.Config
+	// Unnumbered are the links whose neighbours are peers.
+	Unnumbered []string
 	// MinSessions is how many established sessions the readiness policy asks for.
 	MinSessions int
 	// Problems are what is wrong, object by object.

@@ -32,6 +32,10 @@ type Inputs struct {
 	Claiming  bool
 	Releasing []netip.Prefix
 	Waiting   map[string]string
+	// Gateways are the routers of the node's default routes, Neighbours those at the other end of links, by the links'
+	// names; link-local ones with their zones.
+	Gateways   []netip.Addr
+	Neighbours map[string]netip.Addr
 	// Lost are when BFD last lost peers, by name.
 	Lost map[string]time.Time
 }

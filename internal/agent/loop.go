@@ -90,6 +90,8 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.reconcile(work)
 		case <-a.table.Changed():
 			a.reconcile(work)
+		case <-a.finder.Changed():
+			a.reconcile(work)
 		case <-retry.C:
 			a.reconcile(work)
 		case <-a.speaker.Changed():
@@ -134,7 +136,13 @@ func (a *Agent) reconcile(ctx context.Context) {
 	in.Lost = a.losses()
 	in.Claiming = a.Cluster != nil
 	in.Releasing, in.Waiting = a.claims.inputs()
+	in.Neighbours = a.finder.Neighbours()
+	if in.Gateways, err = a.gateways(ctx, in); err != nil {
+		a.fail(errors.Join(hung, fmt.Errorf("read the host's default routes: %w", err)))
+		return
+	}
 	l.desired = desired(in)
+	a.lookFor(l.desired.Unnumbered, links)
 	l.resolver = newResolver(links)
 	err = a.apply(ctx)
 	a.settle(err)

@@ -22,8 +22,12 @@ func (d *draft) peers() {
 
 func (d *draft) peer(p config.BGPPeer) (bgp.Peer, bool) {
 	object, s := "BGPPeer/"+p.Name, p.Spec
-	peer := d.session(p.Name, s.Neighbour())
-	peer.AS = s.ASNumber.Resolve(d.AS)
+	addr, ok := d.neighbour(object, s)
+	if !ok {
+		return bgp.Peer{}, false
+	}
+	peer := d.session(p.Name, addr)
+	peer.AS, peer.External = s.ASNumber.Resolve(d.AS), s.ASNumber == config.ASExternal
 	peer.LocalAS = s.LocalAS
 	peer.Port = int(s.Port)
 	peer.Passive = s.Passive
@@ -75,6 +79,10 @@ func (d *draft) families(object string, p bgp.Peer, want []string) (bgp.Peer, bo
 				hop = globalAddr(link, is4)
 			} else {
 				hop = d.addressOf(is4)
+			}
+			if is4 && linked && !hop.IsValid() && p.Address.IsLinkLocalUnicast() {
+				p.Families = append(p.Families, f) // with our link-local address as the next hop (RFC 8950)
+				continue
 			}
 			if !hop.IsValid() {
 				if len(want) > 0 && !p.Down {

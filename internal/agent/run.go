@@ -17,6 +17,7 @@ import (
 	"github.com/podroute/podroute/bgp/bfd"
 	"github.com/podroute/podroute/cni"
 	"github.com/podroute/podroute/config"
+	"github.com/podroute/podroute/internal/ndp"
 	"github.com/podroute/podroute/internal/nft"
 	"github.com/podroute/podroute/routes"
 )
@@ -42,6 +43,8 @@ type Options struct {
 	RunDir string
 	// ConfDir and BinDir are the container runtime's: /etc/cni/net.d and /opt/cni/bin.
 	ConfDir, BinDir string
+	// BFD is the command that calls bfd.Serve; empty: BFD lives in this process.
+	BFD []string
 	// ProcSys is where settings of network namespaces are written, /proc/sys; in a container that is
 	// read-only, and this is where the host's is mounted.
 	ProcSys string
@@ -57,6 +60,7 @@ type Agent struct {
 	claims  *claims
 	speaker *bgp.Speaker
 	bfd     *bfd.System
+	finder  *ndp.Finder
 	started time.Time
 	// restarted: this start adopted the routes of an earlier one.
 	restarted bool
@@ -90,7 +94,7 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel()
 	g, work := errgroup.WithContext(work)
 	for _, run := range []func(context.Context) error{
-		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.bfd.Run, a.serve, a.health, a.report, a.claims.run,
+		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.bfd.Run, a.finder.Run, a.serve, a.health, a.report, a.claims.run,
 	} {
 		g.Go(func() error { return run(work) })
 	}
@@ -155,7 +159,8 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
 	a.speaker = bgp.New(bgp.Options{Log: o.Log.With("part", "bgp")})
-	a.bfd = bfd.New(bfd.Options{Log: o.Log.With("part", "bfd")})
+	a.finder = ndp.New(ndp.Options{Log: o.Log.With("part", "ndp")})
+	a.bfd = bfd.New(bfd.Options{Log: o.Log.With("part", "bfd"), Apart: o.BFD})
 	if o.Cluster != nil {
 		o.Cluster.KnowRoutes(a.routed)
 	}

@@ -97,14 +97,25 @@ func (f *frr) tags(t Tags, as uint32) string {
 	return "route-map tags permit 10\n" + s.String()
 }
 
-func zoneless(n Neighbor) netip.Addr { return n.Address.WithZone("") }
+// zoneless is what FRR calls a neighbour.
+func zoneless(n Neighbor) string {
+	if n.Unnumbered {
+		return n.Address.Zone()
+	}
+	return n.Address.WithZone("").String()
+}
 
 func (f *frr) neighbor(n Neighbor) string {
 	var s strings.Builder
 	a := zoneless(n)
-	fmt.Fprintf(&s, " neighbor %v remote-as %d\n neighbor %v timers %d %d\n neighbor %v timers connect 2\n neighbor %v advertisement-interval 0\n",
-		a, n.AS, a, max(n.hold()/3, 1), n.hold(), a, a)
-	if z := n.Address.Zone(); z != "" {
+	if n.Unnumbered {
+		fmt.Fprintf(&s, " neighbor %v interface remote-as external\n", a)
+	} else {
+		fmt.Fprintf(&s, " neighbor %v remote-as %d\n", a, n.AS)
+	}
+	fmt.Fprintf(&s, " neighbor %v timers %d %d\n neighbor %v timers connect 2\n neighbor %v advertisement-interval 0\n",
+		a, max(n.hold()/3, 1), n.hold(), a, a)
+	if z := n.Address.Zone(); z != "" && !n.Unnumbered {
 		fmt.Fprintf(&s, " neighbor %v interface %s\n", a, z)
 	}
 	if n.Password != "" {
@@ -210,7 +221,7 @@ func (f *frr) session(n Neighbor) (string, bool, error) {
 		return "", false, fmt.Errorf("show bgp neighbors: %w", err)
 	}
 	var one struct{ BGPState string }
-	if err := json.Unmarshal(all[zoneless(n).String()], &one); err != nil {
+	if err := json.Unmarshal(all[zoneless(n)], &one); err != nil {
 		return "", false, fmt.Errorf("no neighbour %v: %w", n.Address, err)
 	}
 	return one.BGPState, one.BGPState == "Established", nil
@@ -241,7 +252,11 @@ func (f *frr) routes() (map[netip.Prefix]Route, error) {
 				if !p.Bestpath && !p.Multipath {
 					continue
 				}
-				for _, h := range p.Nexthops {
+				for i, h := range p.Nexthops {
+					if h.Used && i > 0 && h.IP.IsUnspecified() {
+						h = p.Nexthops[i-1] // a link-local next hop in the place of a global one
+						h.Used = true
+					}
 					if h.Used && !h.IP.IsUnspecified() {
 						r.NextHops = append(r.NextHops, h.IP)
 					}

@@ -79,7 +79,14 @@ func (g *gobgpd) start(restarting bool) ([]*nstest.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ready(p, func() error { _, err := g.gobgp("global"); return err }); err != nil {
+	started := func() error { // it answers before it has begun, and then with AS 0
+		out, err := g.gobgp("global")
+		if err == nil && !strings.Contains(out, fmt.Sprint(g.conf.AS)) {
+			err = fmt.Errorf("it has not begun: %s", out)
+		}
+		return err
+	}
+	if err := ready(p, started); err != nil {
 		return []*nstest.Process{p}, err
 	}
 	return []*nstest.Process{p}, g.apply(Config{}, g.conf)

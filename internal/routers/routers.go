@@ -64,6 +64,9 @@ type Attributes struct {
 type Neighbor struct {
 	Address netip.Addr // a link-local one carries its zone
 	AS      uint32
+	// Unnumbered: a daemon that finds neighbours on links by itself is told the zone of Address alone, and that
+	// the AS number is another one than its own.
+	Unnumbered bool
 	// Local is the router's end of the session; LocalAS what it calls itself there, 0: Config.AS.
 	Local   netip.Addr
 	LocalAS uint32

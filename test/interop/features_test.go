@@ -298,3 +298,112 @@ func TestInteropHoldTime(t *testing.T) {
 		r.exchanged(t, 1)
 	})
 }
+
+// TestInteropUnnumbered: a link without addresses but link-local ones. The agent finds the router by itself, and takes
+// the AS number that it has.
+func TestInteropUnnumbered(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		feature string
+		lacks   map[routers.Kind]string
+		family  string
+		subnet  string
+		out     netip.Prefix
+	}{
+		{"sessions: unnumbered, over IPv6 link-local addresses, with any AS number (external)", map[routers.Kind]string{
+			routers.OpenBGPD: `bgpd.conf(5), neighbor: takes an address or a prefix, no interface; with a link-local address bgpd 7.7 on Linux ends by signal 11 when the session comes up`,
+		}, "IPv6", "fd00:244:0:1::/64", outside[1]},
+		{"routes: IPv4 with IPv6 next hops over an unnumbered session (RFC 8950)", map[routers.Kind]string{
+			routers.OpenBGPD: "bgpd.conf(5), announce: its list of capabilities has no extended next hop; bgpd(8), STANDARDS, names neither RFC 5549 nor RFC 8950",
+		}, "IPv4", "10.244.1.0/24", outside[0]},
+	} {
+		t.Run(c.family, func(t *testing.T) {
+			t.Parallel()
+			routers.Feature{Name: c.feature, Lacks: c.lacks}.Each(t, func(t *testing.T, kind routers.Kind) {
+				n, tor, router := newUnnumbered(t, kind)
+				n.ready(t)
+				router.Established(waitSession)
+				router.Learns(waitRoute, netip.MustParsePrefix(c.subnet), netip.MustParseAddr("fe80::2"))
+				inKernel(t, n, c.out, 1)
+				family := map[string]string{"IPv4": "-4", "IPv6": "-6"}[c.family]
+				if out := n.Run(t, fmt.Sprintf("ip %s route get %v", family, c.out.Addr().Next())); !strings.Contains(out, "via inet6 fe80::1 ") && !strings.Contains(out, "via fe80::1 ") {
+					t.Errorf("the way to %v is %s", c.out, out)
+				}
+				if _, lacks := noFIB()[kind]; lacks {
+					return
+				}
+				nstest.Within(t, waitRoute, func() error {
+					out, err := tor.Try(fmt.Sprintf("ip %s route show %s", family, c.subnet))
+					if err == nil && !strings.Contains(out, "fe80::2 dev swp1") {
+						err = fmt.Errorf("the router's way to %s is %q", c.subnet, out)
+					}
+					return err
+				})
+			})
+		})
+	}
+}
+
+// newUnnumbered is a node and a router on a link with link-local addresses only, fe80::2 and fe80::1.
+func newUnnumbered(t *testing.T, kind routers.Kind) (*node, *nstest.NS, *routers.Router) {
+	t.Helper()
+	tor, n := nstest.New(t), newNode(t, "n1")
+	nstest.Veth(t, tor, "swp1", n.NS, "eth0")
+	for ns, host := range map[*nstest.NS]int{tor: 1, n.NS: 2} {
+		dev := map[int]string{1: "swp1", 2: "eth0"}[host]
+		ns.Run(t, "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1",
+			fmt.Sprintf("ip link set %s addrgenmode none", dev), "ip -6 addr flush dev "+dev,
+			fmt.Sprintf("ip addr add fe80::%d/64 dev %s nodad", host, dev), fmt.Sprintf("ip addr add 10.255.0.%d/32 dev lo", host))
+	}
+	router := routers.Start(t, tor, kind, routers.Config{
+		AS: torAS, RouterID: netip.MustParseAddr("10.255.0.1"), Announce: outside,
+		Neighbors: []routers.Neighbor{{
+			Address: netip.MustParseAddr("fe80::2%swp1"), AS: 64601, Unnumbered: true, ExtendedNextHop: true, GracefulRestart: true,
+		}},
+	})
+	n.configure(t, "unnumbered.yaml", `
+apiVersion: podroute.io/v1alpha1
+kind: RouterConfig
+metadata: {name: default}
+spec: {asNumber: 64601, mesh: None, clusterCIDRs: [10.244.0.0/16, "fd00:244::/32"], nodeCIDRs: [10.255.0.0/16]}
+---
+apiVersion: podroute.io/v1alpha1
+kind: BGPPeer
+metadata: {name: tor}
+spec: {interface: eth0, asNumber: external}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24, "fd00:244:0:1::/64"]}
+status: {addresses: [{type: InternalIP, address: 10.255.0.2}]}
+`)
+	n.start(t)
+	return n, tor, router
+}
+
+// TestInteropGateway: the peer is the router that the default route leads to, and follows it.
+func TestInteropGateway(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "sessions: with the default gateway"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		o := rackOptions{kind: kind, nodes: 1}
+		r := newRack(t, o)
+		n := r.nodes[0]
+		manifests := strings.ReplaceAll(rackManifests(o, 1), `address: "10.0.1.0"`, "gateway: IPv4")
+		n.configure(t, "rack.yaml", strings.ReplaceAll(manifests, `address: "fd00:0:0:1::"`, "gateway: IPv6"))
+		before := n.snapshot(t)
+		nstest.Within(t, waitRoute, func() error {
+			if s := n.session(t, "tor"); s.State != "Established" {
+				return errors.New("the session is away")
+			}
+			return nil
+		})
+		r.exchanged(t, 1)
+		n.unmoved(t, before)
+		n.Run(t, "ip route del default", "ip -6 route del default")
+		nstest.Within(t, waitRoute, func() error { return n.hasPeers() })
+		n.Run(t, "ip route add default via 10.0.1.0", "ip -6 route add default via fd00:0:0:1::")
+		r.router.Established(waitSession)
+		r.exchanged(t, 1)
+	})
+}

@@ -13,7 +13,7 @@ func layers() map[string][]string {
 		"cmd/podroute":     {"internal/agent", "config", "routes"}, // doctor looks at the host where no agent runs
 		"cmd/podroute-cni": {"cni/client"},
 		"cmd/podroute-lab": {"internal/lab"},
-		"internal/agent":   {"bgp", "cni", "config", "internal/agent/agentpb", "internal/nft", "ipam", "routes", "internal/failpoint"},
+		"internal/agent":   {"bgp", "cni", "config", "internal/agent/agentpb", "internal/ndp", "internal/nft", "ipam", "routes", "internal/failpoint"},
 
 		// Siblings: none imports another.
 		"bgp":          {"bgp", "internal/failpoint", "internal/prefixmap"},
@@ -29,6 +29,7 @@ func layers() map[string][]string {
 		"hack":               {},
 		"internal/failpoint": {},
 		"internal/prefixmap": {},
+		"internal/ndp":       {},
 		"internal/nstest":    {},
 		"internal/rawbgp":    {},
 		"internal/routers":   {"internal/nstest"},
