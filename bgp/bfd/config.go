@@ -61,7 +61,7 @@ type Status struct {
 	Since time.Time
 	// Diag is why we left Up last, RemoteDiag why the neighbour did, by its last packet.
 	Diag, RemoteDiag Diag
-	// Lost is when the neighbour was lost last, zero: never; Losses how often.
+	// Lost is when the neighbour was lost last, zero: never; Losses how often its session was, since it was begun.
 	Lost   time.Time
 	Losses int
 	// TX is the interval at which we send, before jitter; RX the one at which the neighbour should; Detect the silence

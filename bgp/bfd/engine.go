@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"time"
 
@@ -52,7 +51,6 @@ func (c *conn) status() Status {
 // engine is what Run's goroutine owns.
 type engine struct {
 	*System
-	thread    thread
 	alarm     int
 	listeners []*listener
 	conns     []*conn // in the order of the peers; those that are shut down come last
@@ -70,7 +68,6 @@ func newEngine(s *System) (*engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open an eventfd: %w", err)
 	}
-	runtime.LockOSThread()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.alarm, s.fresh = fd, true
@@ -88,7 +85,6 @@ func (e *engine) close() {
 	for _, c := range e.conns {
 		shut(&c.fd)
 	}
-	e.thread.release()
 }
 
 func shut(fd *int) {
@@ -188,11 +184,6 @@ func (e *engine) set(peers []Peer, now time.Time) {
 	for _, c := range old {
 		c.shutDown(now)
 		e.conns = append(e.conns, c)
-	}
-	if len(e.conns) > 0 && !e.thread.raised {
-		if err := e.thread.raise(); err != nil {
-			e.log.Info("BFD runs without real-time priority: give the agent CAP_SYS_NICE, or allow for late packets by longer intervals", "err", err)
-		}
 	}
 	e.changed = true
 	e.listen(now)
@@ -371,13 +362,6 @@ func (e *engine) note(c *conn) {
 		return
 	}
 	e.changed = true
-	switch {
-	case st.State == c.told.State && c.told.Name != "" || !c.farewell.IsZero():
-	case st.State == Up:
-		e.log.Info("BFD session is up", "peer", st.Name, "address", st.Address)
-	case c.told.State == Up:
-		e.log.Warn("BFD session is down", "peer", st.Name, "address", st.Address, "diagnostic", st.Diag, "neighbour's", st.RemoteDiag)
-	}
 	c.told = st
 }
 

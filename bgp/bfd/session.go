@@ -50,7 +50,6 @@ type session struct {
 	farewell time.Time // shut down: until when that is said; zero: it is not shut down
 	auth     authState
 
-	lost   time.Time
 	losses int
 }
 
@@ -115,7 +114,6 @@ func (s *session) move(to State, why Diag, now time.Time) {
 		s.localDiag = why
 	}
 	if was == Up && s.remoteState != AdminDown && s.farewell.IsZero() {
-		s.lost = now
 		s.losses++
 	}
 	s.intervals()
@@ -309,7 +307,7 @@ func (s *session) due() time.Time {
 func (s *session) status() Status {
 	st := Status{
 		Name: s.peer.Name, Address: s.peer.Address, State: s.state, Since: s.since, Diag: s.localDiag, RemoteDiag: s.remoteDiag,
-		Lost: s.lost, Losses: s.losses, Independent: s.independent, Off: s.peer.Off,
+		Losses: s.losses, Independent: s.independent, Off: s.peer.Off,
 	}
 	if s.state == Up {
 		st.TX, st.RX, st.Detect = s.interval(), max(s.usedRX, s.remoteMinTX), s.detection()

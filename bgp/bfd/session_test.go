@@ -108,7 +108,7 @@ func TestUpAndLost(t *testing.T) {
 	s.cut = [2]bool{false, true}
 	s.run(151 * time.Millisecond)
 	s.states(Down, Down)
-	if st := s.a.status(); st.Diag != DiagTimeExpired || st.Losses != 1 || s.now.Sub(st.Lost) > 60*time.Millisecond {
+	if st := s.a.status(); st.Diag != DiagTimeExpired || st.Losses != 1 || s.now.Sub(st.Since) > 60*time.Millisecond {
 		t.Errorf("who hears nothing: %+v", st)
 	}
 	if st := s.b.status(); st.Diag != DiagNeighborDown || st.RemoteDiag != DiagTimeExpired || st.Losses != 1 {

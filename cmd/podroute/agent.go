@@ -76,6 +76,7 @@ func (o agentFlags) run(ctx context.Context) error {
 	}
 	o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 	o.Version = version
+	o.BFD = []string{"/proc/self/exe", "bfd"}
 	if err := o.open(ctx); err != nil {
 		return err
 	}
