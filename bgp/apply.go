@@ -30,7 +30,10 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	first, turned := s.now.AS == 0, s.now.passesOn() != c.passesOn()
 	if first || turned || c.passesOn() && !in.equal(s.in) || !out.equal(s.out) {
 		theirs := rules
-		if !c.passesOn() {
+		if c.passesOn() {
+			// For what is passed on; the table does it for itself.
+			theirs.Import = append([]rule{{From: fromExternal, Carrying: gracefulShutdown, Set: attributes{LocalPref: lowest()}}}, rules.Import...)
+		} else {
 			theirs.Import = rules.Import[:1] // our own
 		}
 		if err := s.srv.SetPolicies(ctx, policiesOf(theirs)); err != nil {

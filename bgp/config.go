@@ -51,6 +51,9 @@ type Config struct {
 	Deferral time.Duration
 	// Transit re-advertises what was learned, with ourselves as the next hop.
 	Transit bool
+	// Drain asks the neighbours to use other ways than through us: all that we send carries GRACEFUL_SHUTDOWN
+	// (RFC 8326) and, to internal neighbours, the lowest local preference.
+	Drain bool
 	// ClusterID of a route reflector (RFC 4456); zero means RouterID.
 	ClusterID netip.Addr
 

@@ -17,6 +17,9 @@ func exportRules(c Config) []rule {
 		rules = append(rules, exportFilter(c, p)...)
 	}
 	rules = append(rules, nextHopRules(c, internal)...)
+	if c.Drain {
+		rules = append(rules, rule{Set: attributes{Communities: []string{gracefulShutdown}, LocalPref: lowest()}})
+	}
 	rules = append(rules, ownRules(c, external)...)
 	switch {
 	case c.Transit:
@@ -26,6 +29,15 @@ func exportRules(c Config) []rule {
 		rules = append(rules, rule{From: fromInternal, Peers: internal, Verdict: accept})
 	}
 	return rules
+}
+
+// gracefulShutdown is the community of routes that are about to go (RFC 8326 section 3).
+const gracefulShutdown = "65535:0"
+
+// lowest is the lowest local preference that gobgp can express; RFC 8326 section 4.2 wants 0.
+func lowest() *uint32 {
+	one := uint32(1)
+	return &one
 }
 
 // sides are the addresses of internal and of external neighbours, and whether we reflect.
@@ -148,6 +160,9 @@ func groups(c Config) []group {
 	var out []group
 	for _, p := range c.Paths {
 		g := group{set: p.attributes(), prepend: p.Prepend}
+		if c.Drain {
+			g.set.LocalPref = nil // the rule for all has set it
+		}
 		for _, name := range p.Peers {
 			if a, ok := byName[name]; ok {
 				g.peers = append(g.peers, a)

@@ -10,6 +10,7 @@ import (
 const (
 	defaultLocalPref = 100
 	llgrStale        = 0xffff0006 // RFC 9494
+	shutdown         = 0xffff0000 // GRACEFUL_SHUTDOWN, RFC 8326
 )
 
 // offer is what an UPDATE says of all the prefixes in it. It never changes.
@@ -30,6 +31,7 @@ func ourOffer() *offer { return &offer{localPref: defaultLocalPref} }
 // read takes in path attributes. LOCAL_PREF of an external neighbour is ignored (RFC 4271 section 5.1.5).
 func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 	o := ourOffer()
+	leaving := false
 	for _, a := range attrs {
 		switch a := a.(type) {
 		case *gobgp.PathAttributeOrigin:
@@ -47,9 +49,13 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 			o.med = a.Value
 		case *gobgp.PathAttributeCommunities:
 			o.worn = slices.Contains(a.Value, llgrStale)
+			leaving = slices.Contains(a.Value, shutdown)
 		case *gobgp.PathAttributeOriginatorId:
 			o.originator = a.Value
 		}
+	}
+	if leaving && !n.internal {
+		o.localPref = 0 // RFC 8326 section 4.3
 	}
 	o.hop = nextHop(attrs, n.addr.Zone())
 	return o

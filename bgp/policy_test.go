@@ -61,6 +61,12 @@ func TestPolicies(t *testing.T) {
 			c.Peers = []Peer{p}
 			return c
 		}(),
+		"drain": func() Config {
+			c := ours()
+			c.Peers, c.Drain, c.Transit = []Peer{them(), second}, true, true
+			c.Paths = append(c.Paths, Path{Prefix: pfx("10.130.5.0/24"), LocalPref: &med, Communities: []string{"64512:1"}})
+			return c
+		}(),
 		"attributes": func() Config {
 			c := ours()
 			c.Peers = []Peer{them(), second}

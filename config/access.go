@@ -183,6 +183,9 @@ func (n Node) AS(router RouterConfigSpec) uint32 {
 	return router.ASNumber
 }
 
+// Draining tells whether neighbours are to use other ways than through the node.
+func (n Node) Draining() bool { return n.Annotations[AnnotationDrain] == "true" }
+
 // RouterID is the node's BGP identifier (RFC 6286): its annotation's, else its IPv4 address, else a
 // hash of its name.
 func (n Node) RouterID() netip.Addr {

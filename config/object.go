@@ -149,6 +149,9 @@ func (r *report) nodeOverrides(n *Node) {
 	if s, ok := n.Annotations[AnnotationRouterID]; ok {
 		r.dotted("metadata.annotations["+AnnotationRouterID+"]", s)
 	}
+	if s, ok := n.Annotations[AnnotationDrain]; ok {
+		r.oneOf("metadata.annotations["+AnnotationDrain+"]", s, "true", "false")
+	}
 }
 
 // secret reduces a v1 Secret. What it holds is looked at only when a peer refers to it.

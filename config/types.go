@@ -29,6 +29,8 @@ const (
 	TaintNotReady = "podroute.io/not-ready"
 	// AnnotationRouterID overrides a node's router ID (RFC 4271 section 1.1), in dotted form.
 	AnnotationRouterID = "podroute.io/router-id"
+	// AnnotationDrain on a Node, "true", asks the neighbours to use other ways than through it (RFC 8326).
+	AnnotationDrain = "podroute.io/drain"
 )
 
 // RouterConfig is the cluster's routing configuration: one object, named "default". Without it the

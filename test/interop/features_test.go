@@ -201,7 +201,7 @@ func TestInteropPath(t *testing.T) {
 // better: of two routers of one AS the second is used, because of its tags, and when it is gone the first.
 func better(t *testing.T, by string, tags func(second bool) routers.Tags) {
 	t.Helper()
-	routers.Feature{Name: "attributes: of two routers the better is used, " + by}.Each(t, func(t *testing.T, kind routers.Kind) {
+	routers.Feature{Name: "attributes: of two routers one is better, " + by}.Each(t, func(t *testing.T, kind routers.Kind) {
 		n, both := newDualHomed(t, kind, func(i int, c *routers.Config) { c.Tags = tags(i == 2) })
 		for _, r := range both {
 			r.Established(waitSession)
@@ -405,5 +405,43 @@ func TestInteropGateway(t *testing.T) {
 		n.Run(t, "ip route add default via 10.0.1.0", "ip -6 route add default via fd00:0:0:1::")
 		r.router.Established(waitSession)
 		r.exchanged(t, 1)
+	})
+}
+
+// TestInteropDrain: a node that is drained says so on its routes, and takes it back; the session and the routes stay.
+func TestInteropDrain(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "leaving: GRACEFUL_SHUTDOWN on our routes while a node is drained (RFC 8326)"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		o := rackOptions{kind: kind, nodes: 1}
+		r := newRack(t, o)
+		n := r.nodes[0]
+		r.exchanged(t, 1)
+		before := n.snapshot(t)
+		for _, drain := range []bool{true, false} {
+			n.configure(t, "rack.yaml", strings.ReplaceAll(rackManifests(o, 1), "annotations: {", fmt.Sprintf("annotations: {podroute.io/drain: \"%t\", ", drain)))
+			r.told(t, func(a routers.Attributes) error {
+				if slices.ContainsFunc(a.Communities, isShutdown) != drain {
+					return fmt.Errorf("drained: %t", drain)
+				}
+				return nil
+			})
+		}
+		r.exchanged(t, 1)
+		n.unmoved(t, before)
+	})
+}
+
+// isShutdown knows GRACEFUL_SHUTDOWN by the names that daemons have for it.
+func isShutdown(c string) bool {
+	return c == "65535:0" || strings.EqualFold(strings.ReplaceAll(c, "_", "-"), "graceful-shutdown")
+}
+
+func TestInteropShutdown(t *testing.T) {
+	t.Parallel()
+	better(t, "where the other says GRACEFUL_SHUTDOWN (RFC 8326)", func(second bool) routers.Tags {
+		if second {
+			return routers.Tags{Prepend: 1}
+		}
+		return routers.Tags{Communities: []string{"65535:0"}}
 	})
 }
