@@ -292,6 +292,7 @@ spec: {cidr: 10.128.0.0/26, node: a, pool: pods}
 // TestCollector: the blocks of a node that is gone are given back when its Node is gone and its routes are, and
 // both have been for the quarantine; those of a node that is there, or that people wrote, stay.
 func TestCollector(t *testing.T) {
+	t.Parallel()
 	w := newClaimWorld(t)
 	for _, n := range []string{"leader", "dead", "routed", "returning"} {
 		w.node(n, "")

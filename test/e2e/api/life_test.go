@@ -130,6 +130,7 @@ func report(ready bool) config.NodeReport {
 // TestLife takes a node from its registration through trouble, an outage of the API and a calm minute to its
 // deletion.
 func TestLife(t *testing.T) {
+	t.Parallel()
 	l := newLife(t)
 	l.source.Report(report(false))
 	l.Eventually("the network is unavailable", within, func() bool {

@@ -3,8 +3,6 @@ package api
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -54,10 +52,11 @@ func TestMemory(t *testing.T) {
 		t.Run(fmt.Sprintf("%s, %d Nodes", m.name, m.nodes), func(t *testing.T) {
 			c := &crowd{Server: s, t: t, nodes: c.nodes}
 			s.Apply("apiVersion: podroute.io/v1alpha1\nkind: RouterConfig\nmetadata: {name: default}\nspec: " + m.router + "\n")
-			agent := c.agent(c.network(m))
+			here := c.machine(m)
+			here.start("GOMEMLIMIT=512MiB")
 			c.awaitAgent(m)
 			c.beat()
-			now := memoryOf(t, agent)
+			now := memoryOf(t, here.agent.Cmd.Process.Pid)
 			t.Logf("%s, %d Nodes, %d of %d sessions: VmRSS %.1f MB (RssAnon %.1f, RssFile %.1f), VmHWM %.1f MB; bound %.0f MB",
 				m.name, m.nodes, m.answering, m.sessions, now["VmRSS"], now["RssAnon"], now["RssFile"], now["VmHWM"], m.goal)
 			if now["VmHWM"] > m.goal {
@@ -192,15 +191,13 @@ func crowdNode(i int) corev1.Node {
 	return n
 }
 
-// network makes the namespace of the first node's agent, with the API server on its loopback and the neighbours on
-// its link, and returns it.
-func (c *crowd) network(m memoryCase) *nstest.NS {
+// machine makes that of the first node, with the neighbours on its link.
+func (c *crowd) machine(m memoryCase) *machine {
 	c.t.Helper()
-	here, there := nstest.New(c.t), nstest.New(c.t)
-	nstest.Veth(c.t, here, "eth0", there, "eth0")
+	here, there := newMachine(c.t, c.Server, crowdName(0)), nstest.New(c.t)
+	nstest.Veth(c.t, here.NS, "eth0", there, "eth0")
 	v4, v6 := crowdAddress(0)
 	here.Run(c.t, fmt.Sprintf("ip addr add %s/16 dev eth0", v4), fmt.Sprintf("ip addr add %s/64 dev eth0 nodad", v6))
-	c.forward(here)
 	if m.answering == 0 {
 		return here
 	}
@@ -242,46 +239,6 @@ func (m memoryCase) neighbours(agent netip.Addr) (addresses, bird string) {
 	}
 	return ip.String(), "router id 10.0.255.254;\nlog stderr { warning, error, fatal };\nprotocol device {}\n" +
 		"protocol static all4 {\n  ipv4;\n" + four.String() + "}\nprotocol static all6 {\n  ipv6;\n" + six.String() + "}\n" + sessions.String()
-}
-
-// forward brings the API server's port into a namespace.
-func (c *crowd) forward(to *nstest.NS) {
-	c.t.Helper()
-	var ln net.Listener
-	if err := to.Do(func() (err error) {
-		ln, err = net.Listen("tcp", c.Address())
-		return err
-	}); err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(func() { _ = ln.Close() })
-	go func() {
-		for {
-			near, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", c.Address())
-			if err != nil {
-				_ = near.Close()
-				continue
-			}
-			for from, to := range map[net.Conn]net.Conn{near: far, far: near} {
-				go func() {
-					_, _ = io.Copy(to, from)
-					_ = to.Close()
-				}()
-			}
-		}
-	}()
-}
-
-// agent starts the first node's agent and returns its process.
-func (c *crowd) agent(in *nstest.NS) int {
-	c.t.Helper()
-	dir := c.t.TempDir()
-	return in.Start(c.t, "env", "GOMEMLIMIT=512MiB", filepath.Join(c.Root(), "build/podroute"), "agent", "--kubeconfig", c.Agent(crowdName(0)), "--node-name", crowdName(0),
-		"--run-dir", filepath.Join(dir, "run"), "--cni-conf-dir", dir, "--cni-bin-dir", dir, "--health-address", "").Process.Pid
 }
 
 // awaitAgent waits until the agent has heard all that there is to hear, and has tried all neighbours.
