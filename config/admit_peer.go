@@ -17,19 +17,25 @@ func (w *build) secret(c *candidate) {
 	w.accepted[c.key()] = c.Object
 }
 
-// peer admits a BGPPeer whose password is known.
+// peer admits a BGPPeer whose passwords are known.
 func (w *build) peer(c *candidate) {
-	var password Password
+	var passwords []Password
 	o, ok := w.admit(c, func(r *report, o Object) bool {
-		var ok bool
-		password, ok = w.password(r, o.Value.(*BGPPeer).Spec.Password)
-		return ok
+		known := true
+		passwords = nil
+		for _, s := range o.Value.(*BGPPeer).Spec.secrets() {
+			password, ok := w.password(r, s)
+			passwords, known = append(passwords, password), known && ok
+		}
+		return known
 	})
 	if !ok {
 		return
 	}
 	v := *o.Value.(*BGPPeer)
-	w.remember(v.Spec.Password, password)
+	for i, s := range v.Spec.secrets() {
+		w.remember(s.source, passwords[i])
+	}
 	w.snapshot.Peers = append(w.snapshot.Peers, v)
 	w.peers = append(w.peers, admitted[BGPPeer]{c, v})
 }
@@ -38,36 +44,37 @@ func (w *build) peer(c *candidate) {
 const maxPassword = 80
 
 // password finds a password. One that was there and is not any more stays in force.
-func (w *build) password(r *report, source *PasswordSource) (Password, bool) {
-	if source == nil || w.trusted(source) {
+func (w *build) password(r *report, s secret) (Password, bool) {
+	if w.trusted(s.source) {
 		return "", true
 	}
 	var found Password
 	var field, message, mend string
-	if source.SecretRef != nil {
-		field = "spec.password.secretRef"
-		found, message, mend = w.secretPassword(*source.SecretRef)
+	if s.source.SecretRef != nil {
+		field = s.field + ".secretRef"
+		found, message, mend = w.secretPassword(*s.source.SecretRef)
 	} else {
-		field = "spec.password.file"
-		found, message, mend = w.filePassword(source.File)
+		field = s.field + ".file"
+		found, message, mend = w.filePassword(s.source.File)
 	}
+	length := fmt.Sprintf("write one of 1 to %d bytes", s.most)
 	switch {
 	case message != "":
 	case found == "":
-		message, mend = "the password is empty", "write one of 1 to 80 bytes"
-	case len(found) > maxPassword:
-		message, mend = "the password is too long for TCP MD5", "write one of 1 to 80 bytes"
+		message, mend = "the "+s.name+" is empty", length
+	case len(found) > s.most:
+		message, mend = "the "+s.name+" is too long", length
 	case strings.ContainsAny(string(found), "\n\x00"):
-		message, mend = "the password has several lines", "write one line"
+		message, mend = "the "+s.name+" has several lines", "write one line"
 	default:
 		return found, true
 	}
 	r.add(field, message, mend)
-	last, err := w.last.Password(BGPPeer{Spec: BGPPeerSpec{Password: source}})
-	if err == nil {
+	last, ok := w.last.secret(s.source)
+	if ok {
 		r.problems[len(r.problems)-1].Kept = true
 	}
-	return last, err == nil
+	return last, ok
 }
 
 // trusted tells of a password that this node has no use for.
@@ -108,7 +115,7 @@ func (w *build) filePassword(name string) (found Password, message, mend string)
 // remember puts a password where Snapshot.Password finds it.
 func (w *build) remember(source *PasswordSource, password Password) {
 	switch {
-	case source == nil || w.trusted(source):
+	case w.trusted(source):
 		return
 	case source.SecretRef != nil:
 		if w.snapshot.Secrets == nil {

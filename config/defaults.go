@@ -78,13 +78,17 @@ func (s *BGPPeerSpec) setDefaults() {
 		third := (s.Timers.Hold.Duration / 3).Truncate(time.Second)
 		s.Timers.Keepalive = &metav1.Duration{Duration: third}
 	}
-	if s.Password != nil && s.Password.SecretRef != nil {
-		orDefault(&s.Password.SecretRef.Namespace, DefaultSecretNamespace)
-		orDefault(&s.Password.SecretRef.Key, DefaultSecretKey)
-	}
+	s.Password.setDefaults()
 	s.BFD.setDefaults()
 	for _, f := range []*PrefixFilter{s.Import, s.Export} {
 		f.setDefaults()
+	}
+}
+
+func (s *PasswordSource) setDefaults() {
+	if s != nil && s.SecretRef != nil {
+		orDefault(&s.SecretRef.Namespace, DefaultSecretNamespace)
+		orDefault(&s.SecretRef.Key, DefaultSecretKey)
 	}
 }
 

@@ -115,11 +115,7 @@ func (s Snapshot) Password(p BGPPeer) (Password, error) {
 	if source == nil {
 		return "", nil
 	}
-	if source.SecretRef != nil {
-		if password, ok := s.Secrets[*source.SecretRef]; ok {
-			return password, nil
-		}
-	} else if password, ok := s.PasswordFiles[source.File]; ok {
+	if password, ok := s.secret(source); ok {
 		return password, nil
 	}
 	return "", fmt.Errorf("BGPPeer/%s: spec.password: not in this snapshot", p.Name)

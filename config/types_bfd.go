@@ -29,4 +29,21 @@ type BFDSpec struct {
 	// Multihop is RFC 5883, for a neighbour that is not on a connected link, in place of RFC 5881. Default: as the
 	// session is by multihopTTL and ttlSecurity.
 	Multihop *bool `json:"multihop,omitempty"`
+	// Authentication of the packets, the same at both ends. Default: none.
+	Authentication *BFDAuthentication `json:"authentication,omitempty"`
+}
+
+// BFDAuthentication is a method of RFC 5880 section 6.7 and its key.
+//
+// +kubebuilder:object:generate=true
+type BFDAuthentication struct {
+	// Method. The meticulous ones number every packet, and so bar old ones from being sent again.
+	// +kubebuilder:validation:Enum=SimplePassword;KeyedMD5;MeticulousKeyedMD5;KeyedSHA1;MeticulousKeyedSHA1
+	Method string `json:"method"`
+	// KeyID tells keys apart, 0 to 255.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=255
+	KeyID int32 `json:"keyID,omitempty"`
+	// Key of 1 to 16 bytes, with SHA1 up to 20.
+	Key PasswordSource `json:"key"`
 }

@@ -16,7 +16,7 @@ func (r *report) peer(s *BGPPeerSpec) {
 	r.neighbour(s)
 	r.peerAS(s)
 	r.between("spec.port", int64(s.Port), 1, 65535)
-	r.passwordSource(s.Password)
+	r.passwordSource("spec.password", s.Password)
 	r.hops(s)
 	r.timers(s.Timers)
 	r.bfd(s)
@@ -104,15 +104,15 @@ func (r *report) peerAS(s *BGPPeerSpec) {
 	}
 }
 
-func (r *report) passwordSource(p *PasswordSource) {
+func (r *report) passwordSource(field string, p *PasswordSource) {
 	if p == nil {
 		return
 	}
 	if (p.SecretRef != nil) == (p.File != "") {
-		r.add("spec.password", "exactly one of secretRef and file must be set", "keep one")
+		r.add(field, "exactly one of secretRef and file must be set", "keep one")
 	}
 	if p.SecretRef != nil && p.SecretRef.Name == "" {
-		r.add("spec.password.secretRef.name", "is missing", "name the Secret")
+		r.add(field+".secretRef.name", "is missing", "name the Secret")
 	}
 }
 

@@ -88,12 +88,11 @@ func (s scope) wants() []want {
 		all = append(all, want{slot: "Namespace", kind: "Namespace"})
 	}
 	for _, p := range s.peers {
-		if p.Spec.Password == nil || p.Spec.Password.SecretRef == nil {
-			continue
-		}
 		mine := s.own != nil && config.Selects(p.Spec.NodeSelector, s.own.Labels)
-		if w := secretWant(*p.Spec.Password.SecretRef); (mine || s.leading) && !slices.Contains(all, w) {
-			all = append(all, w)
+		for _, ref := range p.Spec.SecretRefs() {
+			if w := secretWant(ref); (mine || s.leading) && !slices.Contains(all, w) {
+				all = append(all, w)
+			}
 		}
 	}
 	return all

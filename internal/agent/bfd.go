@@ -15,11 +15,16 @@ import (
 
 // watch settles what BFD has to do with a peer. One that is no longer to be watched is still named: to end its BFD
 // session would end BGP at the other end.
-func (d *draft) watch(s config.BGPPeerSpec, p bgp.Peer) {
+func (d *draft) watch(o config.BGPPeer, p bgp.Peer) {
+	s := o.Spec
 	w := bfd.Peer{Name: p.Name, Address: p.Address, Local: p.Local, Off: s.BFD == nil}
 	if !w.Off {
 		w.Multihop, w.MaxHops = s.OverHops()
 		w.MinTX, w.MinRX = s.BFD.Intervals()
+		if a := s.BFD.Authentication; a != nil {
+			key, _ := d.Snapshot.BFDKey(o) // or there would be no peer
+			w.Auth = bfd.Auth{Type: bfd.AuthType(s.BFD.AuthType()), KeyID: uint8(a.KeyID), Key: string(key)}
+		}
 		w.Multiplier, w.Passive = int(s.BFD.DetectMultiplier), s.BFD.Passive
 	}
 	d.BFD.Peers = append(d.BFD.Peers, w)

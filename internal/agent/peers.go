@@ -14,7 +14,7 @@ func (d *draft) peers() {
 	for _, p := range d.Snapshot.PeersOf(d.node) {
 		if peer, ok := d.peer(p); ok {
 			peer.Lost = d.Lost[p.Name]
-			d.watch(p.Spec, peer)
+			d.watch(p, peer)
 			d.BGP.Peers = append(d.BGP.Peers, peer)
 		}
 	}
@@ -45,6 +45,10 @@ func (d *draft) peer(p config.BGPPeer) (bgp.Peer, bool) {
 		return bgp.Peer{}, false
 	}
 	peer.Password = string(password)
+	if _, err := d.Snapshot.BFDKey(p); err != nil {
+		d.problem(object, "spec.bfd.authentication.key", err.Error(), "provide the key; until then there is no session")
+		return bgp.Peer{}, false
+	}
 	return d.families(object, peer, s.Families)
 }
 
