@@ -85,17 +85,17 @@ fmt: $(LINT) ## Format every Go file (gofumpt)
 
 # E2E_FLAGS='-run churn -upstream=false'; docs/e2e.md has them all.
 .PHONY: e2e
-e2e: e2e-packages build image e2e-harness ## Real Kubernetes in namespaces: our scenarios, upstream's conformance (as root)
-	build/podroute-e2e run $(E2E_FLAGS)
+e2e: e2e-packages build image $(HELM) e2e-harness ## Real Kubernetes in namespaces: our scenarios, upstream's conformance (as root)
+	build/podroute-e2e run -helm '$(HELM)' $(E2E_FLAGS)
 
 .PHONY: e2e-api
 e2e-api: e2e-packages build ## config/kube with a real API server, built by make e2e (as root)
 	go -C test/e2e/api test -count=1 ./...
 
-# CLUSTER_FLAGS='-proxy iptables'
+# CLUSTER_FLAGS='-proxy iptables', '-cluster pools'
 .PHONY: cluster cluster-down
-cluster: e2e-packages build image e2e-harness ## The same cluster, left up for you (as root)
-	build/podroute-e2e up $(CLUSTER_FLAGS)
+cluster: e2e-packages build image $(HELM) e2e-harness ## The same cluster, left up for you (as root)
+	build/podroute-e2e up -helm '$(HELM)' $(CLUSTER_FLAGS)
 cluster-down: e2e-harness ## End what make cluster left up
 	build/podroute-e2e down
 

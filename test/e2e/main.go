@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -23,7 +23,8 @@ func main() {
 	if code, ran := lab.Reexec(); ran {
 		os.Exit(code)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	// Whatever ends a run, also that nobody reads what it says, ends the cluster in good order.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM, unix.SIGHUP, unix.SIGPIPE)
 	err := command(ctx, os.Args[1:])
 	stop()
 	if err != nil {
@@ -48,7 +49,7 @@ func command(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	h := harness{root: root}
+	h := harness{root: root, o: cluster.Options{Root: root}}
 	switch name {
 	case "build":
 		_, err = h.prepare(ctx)
@@ -80,8 +81,9 @@ func repository() (string, error) {
 
 // harness is the command line's own state.
 type harness struct {
-	root string
-	o    cluster.Options
+	root  string
+	which string // of the clusters; empty: as the command needs
+	o     cluster.Options
 }
 
 // named are the flags that say which cluster.
@@ -93,26 +95,6 @@ func (h *harness) named(f *flag.FlagSet) {
 func (h *harness) out() string { return filepath.Join(h.root, "build", h.o.Name) }
 
 func (h *harness) say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
-
-// flags that say what cluster it shall be.
-func (h *harness) flags(f *flag.FlagSet) {
-	h.named(f)
-	f.StringVar(&h.o.Install, "install", cluster.InstallManifest, "how podroute gets onto the nodes: manifest, process or none")
-	f.StringVar(&h.o.Overlay, "overlay", filepath.Join(h.root, "deploy/overlays/tor"), "kustomization for -install manifest")
-	f.BoolVar(&h.o.KeepFailed, "keep-failed", false, "leave the machines up when the cluster does not come up")
-	f.StringVar(&h.o.ProxyMode, "proxy", "nftables", "mode of kube-proxy: nftables or iptables")
-	f.Func("node-proxy", "NODE=MODE: the mode of one node's kube-proxy; may be repeated", func(s string) error {
-		node, mode, ok := strings.Cut(s, "=")
-		if !ok {
-			return errors.New("must be NODE=MODE")
-		}
-		if h.o.ProxyModes == nil {
-			h.o.ProxyModes = map[string]string{}
-		}
-		h.o.ProxyModes[node] = mode
-		return nil
-	})
-}
 
 // prepare builds programs and images.
 func (h *harness) prepare(ctx context.Context) (cluster.Options, error) {
@@ -131,11 +113,16 @@ func (h *harness) up(ctx context.Context, args []string) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
+	h.which = cmp.Or(h.which, torCluster)
 	o, err := h.prepare(ctx)
 	if err != nil {
 		return err
 	}
-	c, err := cluster.Up(ctx, o)
+	plans, err := h.plans(o)
+	if err != nil {
+		return err
+	}
+	c, err := cluster.Up(ctx, plans[0].o)
 	if err != nil {
 		return err
 	}
@@ -151,9 +138,17 @@ func (h *harness) down(ctx context.Context, args []string) error {
 		return err
 	}
 	h.o.Out = h.out()
-	existed, err := cluster.Down(ctx, h.o)
-	if err == nil && !existed {
+	plans, err := h.plans(h.o)
+	if err != nil {
+		return err
+	}
+	any, errs := false, []error(nil)
+	for _, p := range plans {
+		existed, err := cluster.Down(ctx, p.o)
+		any, errs = any || existed, append(errs, err)
+	}
+	if !any {
 		h.say("no cluster was running")
 	}
-	return err
+	return errors.Join(errs...)
 }

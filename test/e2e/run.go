@@ -5,9 +5,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/podroute/podroute/test/e2e/cluster"
@@ -45,71 +47,107 @@ func (h *harness) run(ctx context.Context, args []string) error {
 	if s.names, err = regexp.Compile(*names); err != nil {
 		return fmt.Errorf("-run: %w", err)
 	}
-	groups := scenarios.Select(scenarios.All(), func(sc scenarios.Scenario) bool { return s.names.MatchString(sc.Name) })
-	if s.list {
-		for _, g := range groups {
-			h.say("%s", g.Title)
+	if s.existing && h.which == "" {
+		h.which = torCluster
+	}
+	plans, err := h.plans(h.o)
+	if err != nil {
+		return err
+	}
+	if !s.list {
+		return h.runAll(ctx, s)
+	}
+	for _, p := range plans {
+		h.say("%s", p.title())
+		for _, g := range s.of(p) {
+			h.say("  %s", g.Title)
 			for _, sc := range g.Scenarios {
-				h.say("  %-30s %s", sc.Name, sc.Shows)
+				h.say("    %-30s %s", sc.Name, sc.Shows)
 			}
 		}
-		return nil
 	}
-	return h.runOn(ctx, s, groups)
+	return nil
 }
 
-// runOn brings up the cluster, runs, and ends it again.
-func (h *harness) runOn(ctx context.Context, s selection, groups []scenarios.Group) (err error) {
-	began := time.Now()
+// of a plan's scenarios, those that are selected.
+func (s selection) of(p plan) []scenarios.Group {
+	return scenarios.Select(p.groups, func(sc scenarios.Scenario) bool { return s.names.MatchString(sc.Name) })
+}
+
+func (p plan) title() string { return "Cluster " + p.which + ": " + p.o.Installed() }
+
+// runAll runs on one cluster after the other, and concludes.
+func (h *harness) runAll(ctx context.Context, s selection) error {
 	sum := report.Summary{Parts: map[string]float64{}}
-	part := func(name string, since time.Time) {
-		sum.Parts[name] = time.Since(since).Round(100 * time.Millisecond).Seconds()
-	}
+	began := time.Now()
 	o, err := h.prepare(ctx)
 	if err != nil {
 		return err
 	}
-	part("programs and images", began)
-	at := time.Now()
-	c, err := h.cluster(ctx, s, o)
+	part(&sum, "programs and images", began)
+	plans, err := h.plans(o)
 	if err != nil {
 		return err
 	}
-	part("cluster", at)
-	if !s.existing && !s.keep {
-		defer func() {
-			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-			defer cancel()
-			_, downErr := cluster.Down(undo, o)
-			err = errors.Join(err, downErr)
-		}()
-	}
-	at = time.Now()
-	cases, err := h.runScenarios(ctx, c, groups)
-	if err != nil {
-		return err
-	}
-	sum.Counts = report.Count(cases)
-	part("scenarios", at)
-	if s.upstream && ctx.Err() == nil {
-		at = time.Now()
-		if sum.Upstream, err = h.runUpstream(ctx, c, o.Bin, s); err != nil {
-			return err
+	for _, p := range plans {
+		p.groups, p.upstream = s.of(p), p.upstream && s.upstream
+		if len(p.groups) == 0 && !p.upstream || ctx.Err() != nil {
+			continue
 		}
-		part("upstream", at)
+		if err := h.runOn(ctx, s, p, &sum); err != nil {
+			return fmt.Errorf("cluster %s: %w", p.which, err)
+		}
 	}
 	sum.Took = time.Since(began).Round(100 * time.Millisecond).Seconds()
 	return errors.Join(h.conclude(sum), ctx.Err())
 }
 
-func (h *harness) cluster(ctx context.Context, s selection, o cluster.Options) (*cluster.Cluster, error) {
+func part(sum *report.Summary, name string, since time.Time) {
+	sum.Parts[name] = time.Since(since).Round(100 * time.Millisecond).Seconds()
+}
+
+// runOn brings up a cluster, runs, and ends it again.
+func (h *harness) runOn(ctx context.Context, s selection, p plan, sum *report.Summary) (err error) {
+	h.say("\n%s", p.title())
+	at := time.Now()
+	c, err := h.open(ctx, s, p.o)
+	if err != nil {
+		return err
+	}
+	part(sum, p.which+": cluster", at)
+	if !s.existing && !s.keep {
+		defer func() {
+			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+			defer cancel()
+			_, downErr := cluster.Down(undo, p.o)
+			err = errors.Join(err, downErr)
+		}()
+	}
+	at = time.Now()
+	cases, err := h.runScenarios(ctx, c, p)
+	if err != nil {
+		return err
+	}
+	sum.Add(report.Count(cases))
+	part(sum, p.which+": scenarios", at)
+	if p.upstream && ctx.Err() == nil {
+		at = time.Now()
+		if sum.Upstream, err = h.runUpstream(ctx, c, p.o.Bin, s); err != nil {
+			return err
+		}
+		part(sum, p.which+": upstream", at)
+	}
+	return nil
+}
+
+func (h *harness) open(ctx context.Context, s selection, o cluster.Options) (*cluster.Cluster, error) {
 	if s.existing {
 		return cluster.Open(o)
 	}
 	return cluster.Up(ctx, o)
 }
 
-func (h *harness) runScenarios(ctx context.Context, c *cluster.Cluster, groups []scenarios.Group) ([]report.Case, error) {
+func (h *harness) runScenarios(ctx context.Context, c *cluster.Cluster, p plan) ([]report.Case, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -117,16 +155,16 @@ func (h *harness) runScenarios(ctx context.Context, c *cluster.Cluster, groups [
 	titled := -1
 	r := scenarios.Runner{Cluster: c, Self: self, Done: func(group int, c report.Case) {
 		if group != titled {
-			h.say("\n%s", groups[group].Title)
+			h.say("\n%s (cluster %s)", p.groups[group].Title, p.which)
 			titled = group
 		}
 		report.Line(os.Stdout, c)
 	}}
 	var all []report.Case
-	for _, cases := range r.Run(ctx, groups) {
+	for _, cases := range r.Run(ctx, p.groups) {
 		all = append(all, cases...)
 	}
-	return all, report.JUnit(filepath.Join(h.out(), "junit-scenarios.xml"), "podroute", all)
+	return all, report.JUnit(filepath.Join(h.out(), "junit-scenarios-"+p.which+".xml"), "podroute "+p.which, all)
 }
 
 func (h *harness) runUpstream(ctx context.Context, c *cluster.Cluster, bin string, s selection) (*report.UpstreamCounts, error) {
@@ -161,10 +199,8 @@ func (h *harness) conclude(s report.Summary) error {
 		return err
 	}
 	h.say("")
-	for _, part := range []string{"programs and images", "cluster", "scenarios", "upstream"} {
-		if took, ok := s.Parts[part]; ok {
-			h.say("  %-24s %6.1f s", part, took)
-		}
+	for _, part := range slices.Sorted(maps.Keys(s.Parts)) {
+		h.say("  %-24s %6.1f s", part, s.Parts[part])
 	}
 	failed := s.Failed
 	text := fmt.Sprintf("%d scenarios passed, %d failed, %d skipped", s.Passed, s.Failed, s.Skipped)
@@ -174,7 +210,7 @@ func (h *harness) conclude(s report.Summary) error {
 	}
 	h.say("\n%s; %.0f s", text, s.Took)
 	if failed > 0 {
-		return fmt.Errorf("%d failed; logs are in %s", failed, filepath.Join(h.out(), "logs"))
+		return fmt.Errorf("%d failed; logs are in %s*/logs", failed, h.out())
 	}
 	return nil
 }

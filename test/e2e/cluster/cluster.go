@@ -31,6 +31,7 @@ const (
 	InstallNone     = "none"     // not at all: nodes stay NotReady
 	InstallProcess  = "process"  // a plain process a node with a folder of manifests
 	InstallManifest = "manifest" // a DaemonSet: kubectl apply -k Overlay
+	InstallHelm     = "helm"     // the same: helm install with examples/tor.yaml and Values
 )
 
 // Options of a cluster.
@@ -46,6 +47,9 @@ type Options struct {
 	ProxyModes map[string]string
 	// Install says how podroute gets onto the nodes; Overlay is the kustomization for InstallManifest.
 	Install, Overlay string
+	// Values are files of them for InstallHelm; Helm is the program, default the one that `make helm` builds.
+	Values []string
+	Helm   string
 	// KeepFailed leaves the machines up when the cluster does not come up.
 	KeepFailed bool
 	// Progress is told what was done.

@@ -21,6 +21,8 @@ func (c *Cluster) installPodroute(ctx context.Context) error {
 		err = c.startProcesses(ctx)
 	case InstallManifest:
 		err = c.applyOverlay(ctx)
+	case InstallHelm:
+		err = c.installChart(ctx)
 	default:
 		err = fmt.Errorf("unknown way to install podroute: %q", c.o.Install)
 	}

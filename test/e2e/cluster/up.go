@@ -80,7 +80,7 @@ func (c *Cluster) up(ctx context.Context, began time.Time) error {
 
 // explain is the end of the log that tells most.
 func (c *Cluster) explain(ctx context.Context, s stage) string {
-	if s.log == "" && c.o.Install == InstallManifest {
+	if s.log == "" && c.o.DaemonSet() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 		defer cancel()
 		text, err := c.Kubectl(ctx, "-n", "kube-system", "logs", "-l", "app.kubernetes.io/name=podroute", "--prefix", "--tail=10",
@@ -152,7 +152,7 @@ func (c *Cluster) StartNode(ctx context.Context, n Node) error {
 	if err != nil {
 		return err
 	}
-	if c.o.Install == InstallManifest {
+	if c.o.DaemonSet() {
 		images = append(images, filepath.Join(c.o.Root, "build", "podroute-image.tar"))
 	}
 	for _, file := range images {

@@ -37,7 +37,7 @@ func (o *Options) settings(n Node) settings {
 	if mode := o.ProxyModes[n.Name]; mode != "" {
 		s.ProxyMode = mode
 	}
-	if o.Install == InstallManifest {
+	if o.DaemonSet() {
 		s.Taints = Taint
 	}
 	return s

@@ -42,6 +42,13 @@ func Count(cases []Case) (n Counts) {
 	return n
 }
 
+// Add adds those of other cases.
+func (n *Counts) Add(more Counts) {
+	n.Passed += more.Passed
+	n.Failed += more.Failed
+	n.Skipped += more.Skipped
+}
+
 // Summary is summary.json. Upstream is absent if it was not asked for. Times are in seconds.
 type Summary struct {
 	Counts

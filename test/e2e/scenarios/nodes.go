@@ -32,8 +32,8 @@ func nodes() []Scenario {
 
 // needsManifest is an error where podroute does not come to a new node by itself.
 func (t *T) needsManifest() error {
-	if t.Options().Install != cluster.InstallManifest {
-		return errors.New("a node gets its agent from the DaemonSet only: run it with -install manifest")
+	if !t.Options().DaemonSet() {
+		return errors.New("a node gets its agent from the DaemonSet only: run it with -install manifest or helm")
 	}
 	return nil
 }
