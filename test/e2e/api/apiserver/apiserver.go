@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/podroute/podroute/internal/nstest"
 )
 
 // Server is an API server that runs until the test ends, or is stopped and started by it.
@@ -210,11 +212,12 @@ func (s *Server) Writes(node string) []Request {
 // Eventually polls until ok, and ends the test if that takes too long.
 func (s *Server) Eventually(what string, within time.Duration, ok func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(within); !ok(); time.Sleep(100 * time.Millisecond) { //nolint:forbidigo // a test's poll with a deadline
-		if time.Now().After(deadline) {
-			s.t.Fatalf("not within %v: %s", within, what)
+	nstest.Within(s.t, within, func() error {
+		if !ok() {
+			return errors.New(what)
 		}
-	}
+		return nil
+	})
 }
 
 // run starts a program that ends with the test; what it prints is shown if the test fails.
