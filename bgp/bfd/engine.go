@@ -344,7 +344,9 @@ func (e *engine) send(c *conn, b []byte) {
 		}
 	}
 	switch {
-	case err == nil || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ECONNREFUSED):
+	case err == nil || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ECONNREFUSED):
+	case errors.Is(err, unix.ENOBUFS):
+		problem = fmt.Sprintf("send to %v: %v: the kernel's table of neighbours may be full", c.peer.Address, err)
 	case errors.Is(err, unix.EPERM):
 		problem = fmt.Sprintf("send to %v: %v: a firewall of this node forbids it", c.peer.Address, err)
 	default:
