@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -40,7 +41,7 @@ type follower struct {
 
 // page is a part of a collection.
 type page struct {
-	items []runtime.Object
+	items iter.Seq[runtime.Object]
 	meta  metav1.ListMeta
 }
 
@@ -49,8 +50,9 @@ const (
 	watchLeast, watchMost = 5 * time.Minute, 10 * time.Minute
 	// A watch that ends sooner than this counts as failed.
 	watchShort = time.Second
-	// pageSize is how many objects a request reads where everything is not read by a watch.
-	pageSize = 500
+	// pageSize is how many objects a request reads where everything is not read by a watch. A Node has some 12 kB, and
+	// a page is in memory whole.
+	pageSize = 100
 	// initialEnd marks the bookmark after the last of the objects that were there when a watch began.
 	initialEnd = "k8s.io/initial-events-end"
 )
@@ -235,7 +237,7 @@ func (f *follower) readPages(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, item := range p.items {
+		for item := range p.items {
 			if o, ok := item.(metav1.Object); ok {
 				f.seen(o.GetName(), item)
 				fresh[o.GetName()] = read(f.want.kind, item)

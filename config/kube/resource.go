@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -127,14 +128,24 @@ func (r resource[T, P]) page(ctx context.Context, o metav1.ListOptions) (page, e
 	if err == nil {
 		err = json.Unmarshal(text, &into)
 	}
-	p := page{meta: into.Meta}
-	for _, text := range into.Items {
-		item := P(new(T))
-		if json.Unmarshal(text, item) == nil {
-			p.items = append(p.items, item)
-		} else if u := asUnreadable(text); u != nil {
-			p.items = append(p.items, u)
+	return page{decoded[T, P](into.Items), into.Meta}, r.wrap("list", "", err)
+}
+
+// decoded decodes objects one by one: whole, those of a page take many times of what is kept of them.
+func decoded[T any, P object[T]](texts []json.RawMessage) iter.Seq[runtime.Object] {
+	return func(yield func(runtime.Object) bool) {
+		for _, text := range texts {
+			var item runtime.Object = P(new(T))
+			if json.Unmarshal(text, item) != nil {
+				u := asUnreadable(text)
+				if u == nil {
+					continue
+				}
+				item = u
+			}
+			if !yield(item) {
+				return
+			}
 		}
 	}
-	return p, r.wrap("list", "", err)
 }
