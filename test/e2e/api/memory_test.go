@@ -42,7 +42,7 @@ func TestMemory(t *testing.T) {
 	s := apiserver.Start(t)
 	c := &crowd{Server: s, t: t}
 	for _, m := range []memoryCase{
-		{"mesh Full", "{mesh: Full}", 100, 99, 99, 250},
+		{"mesh Full", "{mesh: Full}", 100, 99, 99, 350},
 		{"mesh None", "{mesh: None, clusterCIDRs: [10.128.0.0/10, 'fd00:244::/32'], nodeCIDRs: [10.0.0.0/16, 'fd00:1::/64']}", crowdSize, 0, 0, 50},
 		{"mesh Reflectors", "{mesh: Reflectors, reflectorSelector: {matchLabels: {podroute.io/reflector: ''}}}", crowdSize, reflectors, reflectors, 100},
 		{"mesh Full and nobody answers", "{mesh: Full}", crowdSize, 0, crowdSize - 1, 650},
