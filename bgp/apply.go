@@ -112,6 +112,8 @@ func (s *Speaker) applyPeers(ctx context.Context, c Config) (kept []Peer, errs [
 			if running || !old.Down {
 				s.sessions.reset(p.Address, ReasonLinkDown, "the link to the neighbour is down")
 			}
+		case running && key != sessionKey(c, p) && s.mayHandOver(c, old, p):
+			err = s.handOver(ctx, c, old, p)
 		case running && (key != sessionKey(c, p) || s.sessions.isBarred(p.Address) && s.hasNewChance(c, p, old)):
 			err = s.remove(ctx, old, old.Password != p.Password)
 			s.sessions.reset(p.Address, ReasonReconfigured, "its settings have changed")
@@ -139,23 +141,23 @@ func (s *Speaker) hasNewChance(c Config, p, old Peer) bool {
 	return p.MaxPrefixes != old.MaxPrefixes || fmt.Sprint(p.Import) != fmt.Sprint(old.Import) || sessionKey(c, p) != sessionKey(s.now, old)
 }
 
-// add makes a neighbour known to gobgp, which dials it in 1.5 to 2 s unless it calls before.
+// add makes a neighbour known to gobgp.
 func (s *Speaker) add(ctx context.Context, c Config, p Peer) error {
 	restarting := p.GracefulRestart && c.Restarting && time.Since(time.Unix(0, s.began.Load())) < c.Deferral
-	if restarting {
-		s.sessions.restarting(p.Address, c.Deferral+time.Second)
-	}
-	if err := s.srv.AddPeer(ctx, &api.AddPeerRequest{Peer: peerOf(c, p, restarting)}); err != nil {
-		return fmt.Errorf("add neighbour %v: %w", p.Address, err)
-	}
-	s.inside[p.Address] = sessionKey(c, p)
-	return nil
+	return s.enter(ctx, c, p, restarting)
 }
 
-// remove ends a neighbour's session with Cease and takes back its routes. forgetKey also takes its MD5 key
+// remove ends a neighbour's session with Cease and takes back its routes.
+func (s *Speaker) remove(ctx context.Context, p Peer, forgetKey bool) error {
+	err := s.drop(ctx, p, forgetKey)
+	s.table.silence(p.Address)
+	return err
+}
+
+// drop takes a neighbour out of gobgp. forgetKey also takes its MD5 key
 // off the listener, which gobgp leaves there: without it a later session without a password, or with another,
 // would be refused by the kernel.
-func (s *Speaker) remove(ctx context.Context, p Peer, forgetKey bool) error {
+func (s *Speaker) drop(ctx context.Context, p Peer, forgetKey bool) error {
 	delete(s.inside, p.Address)
 	s.agenda.cancel(p.Address)
 	if p.Password != "" && forgetKey {
@@ -166,9 +168,7 @@ func (s *Speaker) remove(ctx context.Context, p Peer, forgetKey bool) error {
 			s.log.Warn("MD5 key stays on the listener", "peer", p.Name, "error", err)
 		}
 	}
-	err := s.srv.DeletePeer(ctx, &api.DeletePeerRequest{Address: p.Address.String()})
-	s.table.silence(p.Address)
-	if err != nil {
+	if err := s.srv.DeletePeer(ctx, &api.DeletePeerRequest{Address: p.Address.String()}); err != nil {
 		return fmt.Errorf("remove neighbour %v: %w", p.Address, err)
 	}
 	return nil
@@ -243,6 +243,8 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		s.agenda.set(d.peer, restore, time.Now().Add(later))
 	case d.what == softOut:
 		err = s.soft(ctx, d.peer, api.ResetPeerRequest_DIRECTION_OUT)
+	case d.what == endStale && !s.sessions.isUp(d.peer):
+		s.giveUp(d.peer)
 	case d.what == redial || d.what == endStale:
 		err = errors.Join(s.remove(ctx, p, false), s.add(ctx, s.now, p))
 	}

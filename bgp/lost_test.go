@@ -19,6 +19,7 @@ func TestLost(t *testing.T) {
 		r := dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
 		r.send(rawbgp.Announce([]uint32{65001}, addr("10.0.0.1"), prefixList("10.130.1.0/24")), rawbgp.EndOfRIB(false), rawbgp.EndOfRIB(true))
 		p.learns("10.130.1.0/24 via 10.0.0.1")
+		p.established("tor")
 		return r
 	}
 	r := talk()

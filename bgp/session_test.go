@@ -145,7 +145,7 @@ func TestOnlyTheChangedSessionIsReset(t *testing.T) {
 	link(t, us, b, 1)
 	first, second := passive(), passive()
 	second.Name, second.Address, second.NextHops = "spare", addr("10.0.1.1"), nil
-	second.Families = []Family{IPv4}
+	second.Families, second.GracefulRestart = []Family{IPv4}, false
 	p, c := speak(t, us, nil, first, second)
 	ra := dial(t, a, "10.0.0.1", "10.0.0.2", tor())
 	rb := dial(t, b, "10.0.1.1", "10.0.1.2", tor())

@@ -32,6 +32,8 @@ type Inputs struct {
 	Claiming  bool
 	Releasing []netip.Prefix
 	Waiting   map[string]string
+	// Before is the mesh that was until lately, whose sessions stay beside the new ones; nil: there is none.
+	Before *meshPlan
 	// Gateways are the routers of the node's default routes, Neighbours those at the other end of links, by the links'
 	// names; link-local ones with their zones.
 	Gateways   []netip.Addr

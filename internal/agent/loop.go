@@ -40,6 +40,8 @@ type loop struct {
 	pruned bool
 	// failed is what the last turn could not do.
 	failed error
+	// mesh is the nodes' mesh, and the one before while it changes.
+	mesh meshChange
 	// applied are the blocks that are advertised, or may be.
 	applied []netip.Prefix
 	backoff time.Duration
@@ -102,8 +104,11 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.stir()
 		case <-a.bfd.Changed():
 			a.forsake(work)
-		case <-settle.C:
+		case now := <-settle.C:
 			a.prune(work)
+			if a.loop.mesh.over(now) {
+				a.reconcile(work)
+			}
 		case <-a.pods.Changed():
 		case <-a.claims.changed:
 			a.reconcile(work)
@@ -136,6 +141,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 	in.Lost = a.losses()
 	in.Claiming = a.Cluster != nil
 	in.Releasing, in.Waiting = a.claims.inputs()
+	in.Before = l.mesh.set(planOf(in.Snapshot), time.Now())
 	in.Neighbours = a.finder.Neighbours()
 	if in.Gateways, err = a.gateways(ctx, in); err != nil {
 		a.fail(errors.Join(hung, fmt.Errorf("read the host's default routes: %w", err)))

@@ -10,18 +10,26 @@ import (
 )
 
 // mesh are the sessions that nodes have with one another by themselves. Both sides dial; RFC 4271
-// section 6.8 settles which connection stays. Where a BGPPeer has the other node's address, it counts.
+// section 6.8 settles which connection stays. Where a BGPPeer has the other node's address, it counts. While the mesh
+// changes, the sessions of both stay, so that a route is there by the new ones before the old ones take it away.
 func (d *draft) mesh() {
-	if !d.known || d.Role == roleRouter || d.spec.Mesh == config.MeshNone {
+	if !d.known || d.Role == roleRouter {
 		return
 	}
-	self := d.Snapshot.IsReflector(d.node)
+	plans := []meshPlan{planOf(d.Snapshot)}
+	if d.Before != nil {
+		plans = append(plans, *d.Before)
+	}
+	reflects := func(name string) bool {
+		return slices.ContainsFunc(plans, func(p meshPlan) bool { return p.reflectors[name] })
+	}
+	self := reflects(d.node.Name)
 	for _, n := range d.Snapshot.Nodes {
 		if n.Name == d.node.Name || d.Snapshot.IsRouter(n) || d.isPeer(n) {
 			continue
 		}
-		other := d.Snapshot.IsReflector(n)
-		if d.spec.Mesh == config.MeshReflectors && !self && !other {
+		other := reflects(n.Name)
+		if !slices.ContainsFunc(plans, func(p meshPlan) bool { return p.joins(d.node.Name, n.Name) }) {
 			continue
 		}
 		p, ok := d.meshPeer(n)

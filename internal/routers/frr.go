@@ -197,6 +197,11 @@ func (f *frr) apply(old, c Config) error {
 		}
 		cmds = append(cmds, "address-family "+fam+" unicast", no+"network "+prefix.String(), "exit-address-family")
 	}
+	for i, n := range c.Neighbors {
+		if n.Password != old.Neighbors[i].Password {
+			cmds = append(cmds, fmt.Sprintf("neighbor %v password %s", zoneless(n), n.Password))
+		}
+	}
 	for _, p := range old.Announce {
 		if !slices.Contains(c.Announce, p) {
 			change(p, "no ")

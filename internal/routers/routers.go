@@ -248,7 +248,20 @@ func (r *Router) Restart() {
 	r.start(true)
 }
 
-// Set makes the router follow another configuration without a restart. Only Announce may differ.
+// Rekey gives all sessions with a neighbour another password; not gobgpd.
+func (r *Router) Rekey(neighbor netip.Addr, password string) {
+	r.t.Helper()
+	c := r.conf
+	c.Neighbors = slices.Clone(c.Neighbors)
+	for i := range c.Neighbors {
+		if c.Neighbors[i].Address == neighbor {
+			c.Neighbors[i].Password = password
+		}
+	}
+	r.Set(c)
+}
+
+// Set makes the router follow another configuration without a restart. Only Announce and passwords may differ.
 func (r *Router) Set(c Config) {
 	r.t.Helper()
 	if err := r.d.apply(r.conf, c); err != nil {

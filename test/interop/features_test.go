@@ -445,3 +445,42 @@ func TestInteropShutdown(t *testing.T) {
 		return routers.Tags{Communities: []string{"65535:0"}}
 	})
 }
+
+// TestInteropRotation: the password of a session is changed, first here and then at the router, under pings between pods.
+// Nothing is lost with FRR. BIRD starts the protocol anew for another password, and drops what it has kept of us until it is back.
+func TestInteropRotation(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "restarts: a password rotated at both ends, session back within 15 s", Lacks: noFIB()}.Each(t, func(t *testing.T, kind routers.Kind) {
+		o := rackOptions{kind: kind, nodes: 2, password: "first"}
+		r := newRack(t, o)
+		a, b := r.nodes[0], r.nodes[1]
+		pods := []*pod{a.add(t, "pod-a"), b.add(t, "pod-b")}
+		reach(t, pods)
+		watches := []*watch{startPing(t, pods[0], pods[1].addrs[0]), startPing(t, pods[1], pods[0].addrs[1])}
+		o.password = "second"
+		a.configure(t, "rack.yaml", rackManifests(o, 1))
+		nstest.Within(t, waitRoute, func() error {
+			if s := a.session(t, "tor"); s.State == "Established" {
+				return errors.New("the session is still the old one")
+			}
+			return nil
+		})
+		rotated := time.Now()
+		r.router.Rekey(netip.MustParseAddr("10.0.1.1"), "second")
+		nstest.Within(t, waitSession, func() error {
+			if s := a.session(t, "tor"); s.State != "Established" {
+				return fmt.Errorf("session: %+v", s)
+			}
+			return nil
+		})
+		took := time.Since(rotated)
+		time.Sleep(5 * time.Second) // until stale routes have been cleared
+		for _, w := range watches {
+			sent, lost := w.end(t)
+			t.Logf("%v: sent %d, lost %d; the session was back after %v", w.to, sent, lost, took)
+			if lost > 0 && kind != routers.BIRD || took > 15*time.Second {
+				t.Errorf("%v: %d of %d packets lost, session back after %v", w.to, lost, sent, took)
+			}
+		}
+	})
+}

@@ -77,6 +77,53 @@ spec:
 	reach(t, pods[2:])
 }
 
+// TestMeshChange: a mesh becomes one with reflectors and a full one again, under pings between all nodes; nothing is lost.
+func TestMeshChange(t *testing.T) {
+	t.Parallel()
+	const count = 4
+	nodes := newLAN(t, count)
+	manifests := func(mesh string) string {
+		return lanManifests(count, 1, 2) + `---
+apiVersion: podroute.io/v1alpha1
+kind: RouterConfig
+metadata: {name: default}
+spec:
+  clusterCIDRs: [10.244.0.0/16, "fd00:244::/32"]
+` + mesh
+	}
+	full, reflectors := "  mesh: Full\n", "  mesh: Reflectors\n  reflectorSelector: {matchLabels: {reflector: \"yes\"}}\n"
+	pods := lanWorks(t, nodes, manifests(full))
+	for _, change := range []struct {
+		mesh     string
+		sessions []int
+	}{{reflectors, []int{3, 3, 2, 2}}, {full, []int{3, 3, 3, 3}}} {
+		var watches []*watch
+		for i := range pods { // to a client from a client, to a reflector from a client, and so on
+			watches = append(watches, startPing(t, pods[i], pods[(i+1)%count].addrs[i%2]), startPing(t, pods[i], pods[(i+2)%count].addrs[1-i%2]))
+		}
+		for _, n := range nodes {
+			n.configure(t, "cluster.yaml", manifests(change.mesh))
+		}
+		time.Sleep(25 * time.Second) // the sessions of both stay for twenty seconds, and then some are taken anew
+		for i, want := range change.sessions {
+			nstest.Within(t, waitSession, func() error {
+				s, err := nodes[i].status()
+				if err == nil && s.SessionsEstablished != want {
+					err = fmt.Errorf("n%d has %d sessions, want %d", i+1, s.SessionsEstablished, want)
+				}
+				return err
+			})
+		}
+		for _, w := range watches {
+			if sent, lost := w.end(t); lost > 0 {
+				t.Errorf("%v: %d of %d packets lost", w.to, lost, sent)
+			} else {
+				t.Logf("%v: %d packets, none lost", w.to, sent)
+			}
+		}
+	}
+}
+
 // lanWorks starts the nodes, wires a pod on each, and proves that every pod reaches every other.
 func lanWorks(t *testing.T, nodes []*node, manifests string) []*pod {
 	t.Helper()

@@ -1,0 +1,73 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+)
+
+// handOverTime bounds the wait for gobgp to notice that a connection was closed.
+const handOverTime = 2 * time.Second
+
+// mayHandOver says whether a neighbour's new session may take over the routes of the one before: both keep them, and
+// it is the same neighbour that it was.
+func (s *Speaker) mayHandOver(c Config, old, p Peer) bool {
+	return old.GracefulRestart && p.GracefulRestart && old.AS == p.AS && old.External == p.External &&
+		old.localAS(s.now) == p.localAS(c) && s.sessions.graceful()[p.Address] && s.sessions.isUp(p.Address)
+}
+
+// handOver takes a new session for settings that have changed, as after a restart (RFC 4724): the connection closes
+// without a NOTIFICATION, the neighbour keeps our routes and we keep its own until the new session's End-of-RIB. The
+// new OPEN says that we have restarted and kept forwarding, or the neighbour would drop what it has kept.
+func (s *Speaker) handOver(ctx context.Context, c Config, old, p Peer) error {
+	before := s.now
+	before.Peers = []Peer{old}
+	hangUp(before, nil)
+	patience := time.After(handOverTime)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for waiting := true; waiting && s.sessions.isUp(p.Address); {
+		select {
+		case <-tick.C:
+		case <-patience:
+			waiting = false
+		case <-ctx.Done():
+			waiting = false
+		}
+	}
+	err := s.drop(ctx, old, old.Password != p.Password)
+	s.agenda.set(p.Address, endStale, time.Now().Add(p.RestartTime))
+	return errors.Join(err, s.enter(ctx, c, p, true))
+}
+
+// isUp says whether a session is established.
+func (s *sessions) isUp(peer netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	return x != nil && x.state == gobgp.BGP_FSM_ESTABLISHED
+}
+
+// giveUp ends the wait for a neighbour that was handed over and did not come back.
+func (s *Speaker) giveUp(peer netip.Addr) {
+	s.table.silence(peer)
+	s.sessions.reset(peer, ReasonRestartExpired, "the neighbour did not take the new session within our restart time")
+}
+
+// enter makes a neighbour known to gobgp, which dials it in 1.5 to 2 s unless it calls before. restarting sets the
+// Restart State bit.
+func (s *Speaker) enter(ctx context.Context, c Config, p Peer, restarting bool) error {
+	if restarting {
+		s.sessions.restarting(p.Address, c.Deferral+time.Second)
+	}
+	if err := s.srv.AddPeer(ctx, &api.AddPeerRequest{Peer: peerOf(c, p, restarting)}); err != nil {
+		return fmt.Errorf("add neighbour %v: %w", p.Address, err)
+	}
+	s.inside[p.Address] = sessionKey(c, p)
+	return nil
+}
