@@ -95,7 +95,7 @@ func TestIgnored(t *testing.T) {
 			send(c.ttl, c.port, b)
 			st := s.States()[0]
 			if st.State != Down || st.Why != c.why.Error() {
-				return fmt.Errorf("want %q: %+v", c.why, st)
+				return fmt.Errorf("%+v, want %w", st, c.why)
 			}
 			return nil
 		})
