@@ -24,6 +24,26 @@ type published struct {
 	conditions []metav1.Condition
 }
 
+// sessionsMost bounds the sessions that a NodeRouting names: in a mesh of a thousand nodes all of them, of all nodes,
+// would be more than etcd keeps.
+const sessionsMost = 100
+
+// listed are the sessions that a NodeRouting names: where they are too many, those first that are not established.
+func listed(all []config.SessionStatus) []config.SessionStatus {
+	if len(all) <= sessionsMost {
+		return all
+	}
+	var up, down []config.SessionStatus
+	for _, s := range all {
+		if s.State == config.SessionEstablished {
+			up = append(up, s)
+		} else {
+			down = append(down, s)
+		}
+	}
+	return append(down, up...)[:sessionsMost]
+}
+
 // publish writes the node's NodeRouting, if it says anything new.
 func (h *herald) publish(ctx context.Context, r *config.NodeReport, node types.UID) error {
 	p := &h.published
@@ -36,6 +56,7 @@ func (h *herald) publish(ctx context.Context, r *config.NodeReport, node types.U
 		return nil
 	}
 	status := r.Routing
+	status.Sessions = listed(status.Sessions)
 	status.Conditions = conditions(p.conditions, *r, time.Now())
 	// No one else writes this status, so it is replaced whole, without reading it before.
 	patch, err := json.Marshal([]map[string]any{{"op": "add", "path": "/status", "value": status}})
