@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -113,13 +111,12 @@ func watchRoutes(b *testing.B, ns *nstest.NS) <-chan goneRoute {
 }
 
 // BenchmarkBFDLoad looks for false alarms while every processor is busy and the agent takes in thousands of routes that
-// come and go: -benchtime=600x does so for ten minutes. The router stands for another machine, so it is spared the load.
+// come and go: -benchtime=600x does so for ten minutes.
 func BenchmarkBFDLoad(b *testing.B) {
 	for _, kind := range bfdKinds() {
 		b.Run(string(kind), func(b *testing.B) {
 			r := watchedRack(b, rackOptions{kind: kind, nodes: 1}, false)
 			n := r.nodes[0]
-			spare(b, r.tor)
 			churn(b, n)
 			before := n.session(b, "tor")
 			for range runtime.NumCPU() {
@@ -138,30 +135,6 @@ func BenchmarkBFDLoad(b *testing.B) {
 				b.Errorf("%d false alarms in %d s: %+v", alarms, seconds, after)
 			}
 		})
-	}
-}
-
-// spare puts all programs of a namespace before those that merely compute.
-func spare(b *testing.B, ns *nstest.NS) {
-	b.Helper()
-	var here, there unix.Stat_t
-	if err := unix.Fstat(ns.Fd(), &here); err != nil {
-		b.Fatal(err)
-	}
-	spared := 0
-	threads, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*")
-	for _, dir := range threads {
-		if unix.Stat(dir+"/ns/net", &there) != nil || there.Ino != here.Ino {
-			continue
-		}
-		id, _ := strconv.Atoi(filepath.Base(dir))
-		if err := unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 10}, 0); err != nil {
-			b.Fatalf("real-time scheduling of thread %d, which needs CAP_SYS_NICE: %v", id, err)
-		}
-		spared++
-	}
-	if spared == 0 {
-		b.Fatal("nothing runs in the router's namespace")
 	}
 }
 

@@ -3,9 +3,13 @@ package interop
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/routers"
@@ -32,8 +36,34 @@ func watchedRack(t testing.TB, o rackOptions, graceful bool) *rack {
 		}
 	}
 	r := newRack(t, o)
+	spare(t, r.tor)
 	r.alive(t)
 	return r
+}
+
+// spare puts all programs of a namespace before those that merely compute: routers stand for other machines, which the
+// load of this one does not keep from sending in time.
+func spare(t testing.TB, ns *nstest.NS) {
+	t.Helper()
+	var here, there unix.Stat_t
+	if err := unix.Fstat(ns.Fd(), &here); err != nil {
+		t.Fatal(err)
+	}
+	spared := 0
+	threads, _ := filepath.Glob("/proc/[0-9]*/task/[0-9]*")
+	for _, dir := range threads {
+		if unix.Stat(dir+"/ns/net", &there) != nil || there.Ino != here.Ino {
+			continue
+		}
+		id, _ := strconv.Atoi(filepath.Base(dir))
+		if err := unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 10}, 0); err != nil {
+			t.Fatalf("real-time scheduling of thread %d, which needs CAP_SYS_NICE: %v", id, err)
+		}
+		spared++
+	}
+	if spared == 0 {
+		t.Fatal("nothing runs in the router's namespace")
+	}
 }
 
 // alive waits until both ends say that BFD is up, at the timers that were asked for.
@@ -116,42 +146,48 @@ func TestInteropBFD(t *testing.T) {
 	})
 }
 
-// TestInteropBFDIPv6: the same over IPv6, global and link-local.
+// TestInteropBFDIPv6 and TestInteropBFDLinkLocal: the same over IPv6.
 func TestInteropBFDIPv6(t *testing.T) {
 	t.Parallel()
-	liveness("BFD over IPv6, also link-local").Each(t, func(t *testing.T, kind routers.Kind) {
-		n, tor := newNode(t, "n1"), nstest.New(t)
-		nstest.Veth(t, tor, "port1", n.NS, "eth0")
-		tor.Run(t, "ip addr add 10.0.1.0/31 dev port1", "ip addr add fd00:0:0:1::/127 dev port1 nodad", "ip addr add fe80::a/64 dev port1 nodad")
-		n.Run(t, "ip addr add 10.0.1.1/31 dev eth0", "ip addr add fd00:0:0:1::1/127 dev eth0 nodad", "ip addr add fe80::b/64 dev eth0 nodad")
-		c := routers.Config{AS: torAS, RouterID: netip.MustParseAddr("10.255.0.1"), Announce: outside}
-		manifests := rackManifests(rackOptions{kind: kind, nodes: 1}, 1)
-		peers := map[string]string{"global": "fd00:0:0:1::", "local": "fe80::a%eth0"}
-		for _, a := range []string{"fd00:0:0:1::1", "fe80::b%port1"} {
-			c.Neighbors = append(c.Neighbors, routers.Neighbor{
-				Address: netip.MustParseAddr(a), AS: 64601, OwnFamily: true, BFD: &routers.BFD{Interval: 50, Multiplier: 3},
-			})
-		}
-		for name, a := range peers {
-			manifests += fmt.Sprintf("---\napiVersion: podroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: %s}\nspec:\n  address: %q\n  asNumber: %d\n  families: [IPv6]\n%s",
-				name, a, torAS, watched)
-		}
-		r := routers.Start(t, tor, kind, c)
-		n.configure(t, "rack.yaml", manifests)
-		n.start(t)
-		r.Established(waitSession)
-		for name := range peers {
-			n.alive(t, name)
-		}
-		inKernel(t, n, outside[1], 1)
-		end := silence(t, tor)
-		inKernel(t, n, outside[1], 0)
-		end()
-		r.Established(waitSession)
-		for name := range peers {
-			n.alive(t, name)
-		}
+	liveness("BFD over IPv6").Each(t, func(t *testing.T, kind routers.Kind) {
+		overIPv6(t, kind, "fd00:0:0:1::1", "fd00:0:0:1::")
 	})
+}
+
+func TestInteropBFDLinkLocal(t *testing.T) {
+	t.Parallel()
+	liveness("BFD over IPv6, between link-local addresses").Each(t, func(t *testing.T, kind routers.Kind) {
+		overIPv6(t, kind, "fe80::b%port1", "fe80::a%eth0")
+	})
+}
+
+// overIPv6 tests BFD between a node, as the router names it, and a router, as the node names it.
+func overIPv6(t *testing.T, kind routers.Kind, nodeAddr, routerAddr string) {
+	t.Helper()
+	n, tor := newNode(t, "n1"), nstest.New(t)
+	nstest.Veth(t, tor, "port1", n.NS, "eth0")
+	tor.Run(t, "ip addr add 10.0.1.0/31 dev port1", "ip addr add fd00:0:0:1::/127 dev port1 nodad", "ip addr add fe80::a/64 dev port1 nodad")
+	n.Run(t, "ip addr add 10.0.1.1/31 dev eth0", "ip addr add fd00:0:0:1::1/127 dev eth0 nodad", "ip addr add fe80::b/64 dev eth0 nodad")
+	r := routers.Start(t, tor, kind, routers.Config{
+		AS: torAS, RouterID: netip.MustParseAddr("10.255.0.1"), Announce: outside,
+		Neighbors: []routers.Neighbor{{
+			Address: netip.MustParseAddr(nodeAddr), AS: 64601, OwnFamily: true, BFD: &routers.BFD{Interval: 50, Multiplier: 3},
+		}},
+	})
+	spare(t, tor)
+	n.configure(t, "rack.yaml", rackManifests(rackOptions{kind: kind, nodes: 1}, 1)+fmt.Sprintf(
+		"---\napiVersion: podroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: six}\nspec:\n  address: %q\n  asNumber: %d\n  families: [IPv6]\n%s",
+		routerAddr, torAS, watched))
+	n.start(t)
+	r.Established(waitSession)
+	n.alive(t, "six")
+	inKernel(t, n, outside[1], 1)
+	end := silence(t, tor)
+	inKernel(t, n, outside[1], 0)
+	end()
+	r.Established(waitSession)
+	n.alive(t, "six")
+	inKernel(t, n, outside[1], 1)
 }
 
 // TestInteropBFDMultihop: between loopback addresses, with a router in between that knows no BFD.
@@ -169,6 +205,7 @@ func TestInteropBFDMultihop(t *testing.T) {
 			Address: netip.MustParseAddr("10.0.1.1"), AS: 64601, Local: netip.MustParseAddr("10.9.0.1"), OwnFamily: true, Multihop: 8,
 			BFD: &routers.BFD{Interval: 50, Multiplier: 3},
 		}}})
+		spare(t, far)
 		manifests := rackManifests(rackOptions{kind: kind, nodes: 1}, 1)
 		manifests += fmt.Sprintf("---\napiVersion: podroute.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: far}\nspec:\n"+
 			"  address: 10.9.0.1\n  asNumber: %d\n  multihopTTL: 8\n  families: [IPv4]\n%s", torAS, watched)
@@ -176,9 +213,10 @@ func TestInteropBFDMultihop(t *testing.T) {
 		n.start(t)
 		r.Established(waitSession)
 		n.alive(t, "far")
+		before := n.session(t, "far")
 		end := silence(t, far)
 		nstest.Within(t, 5*time.Second, func() error {
-			if s := n.session(t, "far"); s.State == "Established" || s.BFD.Losses != 1 {
+			if s := n.session(t, "far"); s.State == "Established" || s.BFD.Losses != before.BFD.Losses+1 {
 				return fmt.Errorf("%+v", s)
 			}
 			return nil
