@@ -66,11 +66,8 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 		if last != nil && a.loop.pruned {
 			return nil
 		}
-		if a.loop.failed != nil {
-			a.loop.backoff = min(max(2*a.loop.backoff, retryFirst), retryMost)
-			retry.Reset(a.loop.backoff)
-		} else {
-			a.loop.backoff = 0
+		if wait := a.loop.wait(); wait > 0 {
+			retry.Reset(wait)
 		}
 		select {
 		case <-ending:
@@ -114,6 +111,16 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.reconcile(work)
 		}
 	}
+}
+
+// wait is how long to wait until what failed is tried again; 0: nothing did.
+func (l *loop) wait() time.Duration {
+	if l.failed == nil {
+		l.backoff = 0
+	} else {
+		l.backoff = min(max(2*l.backoff, retryFirst), retryMost)
+	}
+	return l.backoff
 }
 
 // reconcile computes the desired state anew and applies all of it. What fails is reported and tried
