@@ -15,6 +15,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -55,6 +56,8 @@ type answer struct {
 	Peers      []PeerState
 	Advertised []AdvertisedRoute
 	RSS        int // kilobytes
+	Goroutines int // without those that gobgp leaves behind
+	Left       int // those
 }
 
 // serveSpeaker is the child: it does what it reads until its input ends.
@@ -126,6 +129,7 @@ func (c *child) do(ctx context.Context, r request, a *answer) (err error) {
 			a.Routes = maps.Clone(c.routes)
 		}
 		a.RSS = rss()
+		a.Goroutines, a.Left = goroutines()
 	case "peers":
 		a.Peers, err = c.s.Peers(ctx)
 	case "advertised":
@@ -136,6 +140,16 @@ func (c *child) do(ctx context.Context, r request, a *answer) (err error) {
 		return c.s.Leave(ctx)
 	}
 	return err
+}
+
+// goroutines counts those that run, and apart from them those that gobgp leaves behind; see docs/adr/0019.
+func goroutines() (running, left int) {
+	buf := make([]byte, 1<<20)
+	for range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "infiniteBuffer(") {
+		left++
+	}
+	left--
+	return runtime.NumGoroutine() - left, left
 }
 
 func rss() int {
