@@ -391,14 +391,6 @@ func TestRackRanges(t *testing.T) {
 	}
 }
 
-// Labels of the sibling packages that must say the same.
-func TestAddressAnnotation(t *testing.T) {
-	t.Parallel()
-	if cni.AddressAnnotation != config.AnnotationAddresses {
-		t.Errorf("package cni reads %s, package config documents %s", cni.AddressAnnotation, config.AnnotationAddresses)
-	}
-}
-
 func labelSelector(key, value string) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: map[string]string{key: value}}
 }
