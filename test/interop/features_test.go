@@ -484,3 +484,32 @@ func TestInteropRotation(t *testing.T) {
 		}
 	})
 }
+
+// TestInteropWrongPassword: of two routers one has another password. That one is named within ten seconds; the other works.
+func TestInteropWrongPassword(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "sessions: of two peers the one with the wrong password is named within 10 s"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		n, _ := newDualHomed(t, kind, func(i int, c *routers.Config) {
+			for j := range c.Neighbors {
+				c.Neighbors[j].Password = []string{"another", "right"}[i-1]
+			}
+		})
+		o := rackOptions{kind: kind, nodes: 1, as: 64601, password: "right"}
+		n.configure(t, "rack.yaml", rackManifests(o, 1)+o.peers("-b", 2, torAS))
+		nstest.Within(t, waitSession, func() error {
+			if s := n.session(t, "tor-b"); s.State != "Established" {
+				return fmt.Errorf("the right one: %+v", s)
+			}
+			return nil
+		})
+		nstest.Within(t, 10*time.Second, func() error {
+			if s := n.session(t, "tor"); s.State == "Established" || !strings.Contains(s.LastError, "the password differs") {
+				return fmt.Errorf("the wrong one: %+v", s)
+			}
+			return nil
+		})
+		if s := n.session(t, "tor-b"); s.LastError != "" || s.Flaps > 0 {
+			t.Errorf("the right one: %+v", s)
+		}
+	})
+}
