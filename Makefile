@@ -33,7 +33,7 @@ MODULES := $(shell find . -path './.?*' -prune -o -name go.mod -printf '%h ')
 DEMO_PACKAGES := iproute2 iputils-ping procps util-linux
 TEST_PACKAGES := $(DEMO_PACKAGES) bird2 frr gobgpd openbgpd nftables tcpdump tshark conntrack gcc libc6-dev
 CHECK_PACKAGES := protobuf-compiler
-E2E_PACKAGES := iproute2 iputils-ping procps util-linux frr runit etcd-server containerd runc conntrack nftables iptables \
+E2E_PACKAGES := iproute2 iputils-ping procps util-linux bird2 frr runit etcd-server containerd runc conntrack nftables iptables \
 	socat ebtables tcpdump curl netcat-openbsd bind9-dnsutils iperf busybox-static containernetworking-plugins
 
 ##@ Build and run
@@ -90,8 +90,8 @@ e2e: e2e-packages build image $(HELM) e2e-harness ## Real Kubernetes in namespac
 	build/podroute-e2e run -helm '$(HELM)' $(E2E_FLAGS)
 
 .PHONY: e2e-api
-e2e-api: e2e-packages build ## config/kube with a real API server, built by make e2e (as root)
-	go -C test/e2e/api test -count=1 ./...
+e2e-api: e2e-packages build ## config/kube with a real API server, built by make e2e (as root); RUN=TestMemory narrows it
+	go -C test/e2e/api test -count=1 -timeout 20m $(if $(RUN),-v -run '$(RUN)') ./...
 
 # CLUSTER_FLAGS='-proxy iptables', '-cluster pools'
 .PHONY: cluster cluster-down
