@@ -10,7 +10,7 @@ import (
 // place yet.
 func layers() map[string][]string {
 	return map[string][]string{
-		"cmd/podroute":     {"internal/agent", "config", "routes"}, // doctor looks at the host where no agent runs
+		"cmd/podroute":     {"internal/agent", "config", "routes", "bgp/bfd"}, // doctor looks at the host where no agent runs
 		"cmd/podroute-cni": {"cni/client"},
 		"cmd/podroute-lab": {"internal/lab"},
 		"internal/agent":   {"bgp", "cni", "config", "internal/agent/agentpb", "internal/ndp", "internal/nft", "ipam", "routes", "internal/failpoint"},
