@@ -64,6 +64,9 @@ type Status struct {
 	// Lost is when the neighbour was lost last, zero: never; Losses how often its session was, since it was begun.
 	Lost   time.Time
 	Losses int
+	// Deaf is how long the neighbour had heard nothing of us at the last loss, by its detection time, if it is from the neighbour
+	// that we know of it: then Lost is so much before.
+	Deaf time.Duration
 	// TX is the interval at which we send, before jitter; RX the one at which the neighbour should; Detect the silence
 	// after which it is lost. Of a session that is up only.
 	TX, RX, Detect time.Duration

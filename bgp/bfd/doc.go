@@ -11,6 +11,8 @@
 //     there never was a session, or when this node is late: silence is judged only after everything that the
 //     kernel has received is read, by the kernel's own time of receipt, and a wakeup that comes too late
 //     gives the neighbour the time of another packet.
+//   - A loss has a date, the one that counts for sessions of other protocols: those that came up since are not lost.
+//     If the neighbour tells of it, the date is when it heard us last, and it is told a moment later.
 //   - What RFC 5880 section 6.8.6 discards changes nothing; if it bears the address of a neighbour, it is
 //     counted on that neighbour's session, with the reason.
 //   - Run's end is silent. A session that says AdminDown while its BGP session is being restarted makes
@@ -21,8 +23,8 @@
 //
 // session.go is the protocol and knows neither sockets nor clocks: time and packets are handed to it.
 //
-// Concurrency: one goroutine, that of Run, owns sessions and sockets. It has a thread of its own, in the
-// real-time class where the kernel permits, allocates next to nothing in its turns, and waits for nothing
-// but its sockets. Set and States meet it at a mutex that is held for copies only. Sockets are opened in the
-// network namespace of the thread that calls Run.
+// Concurrency: the engine, one goroutine, owns sessions and sockets, and waits for nothing but its sockets. It runs in
+// Run, in the network namespace of the thread that calls it; or, with Options.Apart, in a process of its own, whose
+// Serve it is and whose threads come before all that merely computes (docs/adr/0016). Set and States meet it at a
+// mutex that is held for copies only.
 package bfd

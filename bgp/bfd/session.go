@@ -51,6 +51,7 @@ type session struct {
 	auth     authState
 
 	losses int
+	deaf   time.Duration // how long the neighbour had not heard us when it told of the last loss; 0: we told
 }
 
 // newSession makes a session that has not heard of its neighbour.
@@ -115,6 +116,10 @@ func (s *session) move(to State, why Diag, now time.Time) {
 	}
 	if was == Up && s.remoteState != AdminDown && s.farewell.IsZero() {
 		s.losses++
+		s.deaf = 0
+		if why == DiagNeighborDown {
+			s.deaf = time.Duration(s.peer.Multiplier) * s.interval()
+		}
 	}
 	s.intervals()
 	s.sendSoon(now)
@@ -307,7 +312,7 @@ func (s *session) due() time.Time {
 func (s *session) status() Status {
 	st := Status{
 		Name: s.peer.Name, Address: s.peer.Address, State: s.state, Since: s.since, Diag: s.localDiag, RemoteDiag: s.remoteDiag,
-		Losses: s.losses, Independent: s.independent, Off: s.peer.Off,
+		Losses: s.losses, Deaf: s.deaf, Independent: s.independent, Off: s.peer.Off,
 	}
 	if s.state == Up {
 		st.TX, st.RX, st.Detect = s.interval(), max(s.usedRX, s.remoteMinTX), s.detection()

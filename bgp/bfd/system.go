@@ -122,8 +122,13 @@ func (s *System) take() ([]Peer, bool) {
 	return s.wanted, fresh
 }
 
+// patience is how long a neighbour that says Down is given to close its connections: a router whose BGP ends has its BFD
+// tell so, which may come first (RFC 5882 section 4.3.2).
+const patience = 50 * time.Millisecond
+
 // publish makes states what States returns, and dates the losses that are new, by the clock of this process.
 func (s *System) publish(states []Status) {
+	now := time.Now()
 	s.mu.Lock()
 	old := map[string]Status{}
 	for _, st := range s.states {
@@ -133,8 +138,13 @@ func (s *System) publish(states []Status) {
 		st := &states[i]
 		was := old[st.Name]
 		st.Lost = was.Lost
-		if st.Losses > was.Losses || was.Name == "" && st.Losses > 0 {
-			st.Lost = time.Now()
+		switch {
+		case st.Losses <= was.Losses:
+		case st.Deaf == 0:
+			st.Lost = now
+		default:
+			name, at := st.Name, now.Add(-st.Deaf)
+			time.AfterFunc(patience, func() { s.lost(name, at) })
 		}
 	}
 	s.states = states
@@ -142,6 +152,19 @@ func (s *System) publish(states []Status) {
 	signal(s.changed)
 	for _, st := range states {
 		s.say(old[st.Name], st)
+	}
+}
+
+// lost dates a loss.
+func (s *System) lost(name string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.states = slices.Clone(s.states) // others read the old ones
+	for i := range s.states {
+		if st := &s.states[i]; st.Name == name && at.After(st.Lost) {
+			st.Lost = at
+			signal(s.changed)
+		}
 	}
 }
 

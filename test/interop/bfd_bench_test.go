@@ -10,10 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
-
 	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/rawbgp"
 	"github.com/podroute/podroute/internal/routers"
@@ -81,33 +77,6 @@ func (r *rack) silenced(b *testing.B) time.Duration {
 	}
 	end()
 	return last
-}
-
-type goneRoute struct {
-	prefix netip.Prefix
-	at     time.Time
-}
-
-// watchRoutes tells of routes that leave a namespace's forwarding table, until the test or benchmark ends.
-func watchRoutes(b *testing.B, ns *nstest.NS) <-chan goneRoute {
-	b.Helper()
-	updates, gone, done := make(chan netlink.RouteUpdate, 1000), make(chan goneRoute, 1000), make(chan struct{})
-	at := netns.NsHandle(ns.Fd())
-	if err := netlink.RouteSubscribeWithOptions(updates, done, netlink.RouteSubscribeOptions{Namespace: &at}); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { close(done) })
-	go func() {
-		for u := range updates {
-			if u.Type != unix.RTM_DELROUTE || u.Dst == nil {
-				continue
-			}
-			a, _ := netip.AddrFromSlice(u.Dst.IP)
-			ones, _ := u.Dst.Mask.Size()
-			gone <- goneRoute{netip.PrefixFrom(a.Unmap(), ones), time.Now()}
-		}
-	}()
-	return gone
 }
 
 // BenchmarkBFDLoad looks for false alarms while every processor is busy and the agent takes in thousands of routes that

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/podroute/podroute/internal/nstest"
@@ -255,4 +258,67 @@ func TestInteropBFDRestart(t *testing.T) {
 		}
 		b.unmoved(t, []session{before})
 	})
+}
+
+// TestInteropBFDRouterRestart: a router whose daemon is killed and comes back keeps its place in the node's kernel: it
+// closed its connection first, and what BFD then tells is a part of its restart.
+func TestInteropBFDRouterRestart(t *testing.T) {
+	t.Parallel()
+	liveness("BFD and the router's graceful restart").Each(t, func(t *testing.T, kind routers.Kind) {
+		r := watchedRack(t, rackOptions{kind: kind, nodes: 1}, true)
+		n := r.nodes[0]
+		r.exchanged(t, 1)
+		gone := watchRoutes(t, n.NS)
+		before := n.session(t, "tor")
+		r.router.Kill()
+		nstest.Within(t, waitSession, func() error {
+			if s := n.session(t, "tor"); s.State == "Established" || s.BFD.Losses == before.BFD.Losses && kind == routers.BIRD {
+				return fmt.Errorf("nothing noticed yet: %+v", s)
+			}
+			return nil
+		})
+		time.Sleep(500 * time.Millisecond) // three detection times, in which nothing may happen
+		r.router.Restart()
+		r.router.Established(waitSession)
+		spare(t, r.tor)
+		r.alive(t)
+		r.exchanged(t, 1)
+		for {
+			select {
+			case g := <-gone:
+				if slices.Contains(outside, g.prefix) {
+					t.Errorf("%v left the kernel", g.prefix)
+				}
+			default:
+				return
+			}
+		}
+	})
+}
+
+type goneRoute struct {
+	prefix netip.Prefix
+	at     time.Time
+}
+
+// watchRoutes tells of routes that leave a namespace's forwarding table, until the test ends.
+func watchRoutes(t testing.TB, ns *nstest.NS) <-chan goneRoute {
+	t.Helper()
+	updates, gone, done := make(chan netlink.RouteUpdate, 1000), make(chan goneRoute, 1000), make(chan struct{})
+	at := netns.NsHandle(ns.Fd())
+	if err := netlink.RouteSubscribeWithOptions(updates, done, netlink.RouteSubscribeOptions{Namespace: &at}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { close(done) })
+	go func() {
+		for u := range updates {
+			if u.Type != unix.RTM_DELROUTE || u.Dst == nil {
+				continue
+			}
+			a, _ := netip.AddrFromSlice(u.Dst.IP)
+			ones, _ := u.Dst.Mask.Size()
+			gone <- goneRoute{netip.PrefixFrom(a.Unmap(), ones), time.Now()}
+		}
+	}()
+	return gone
 }
