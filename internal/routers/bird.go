@@ -10,9 +10,13 @@ import (
 )
 
 // bird is BIRD 2 (Debian's bird2).
-type bird struct{ base }
+type bird struct {
+	base
+	conf Config
+}
 
 func (b *bird) write(c Config) error {
+	b.conf = c
 	var s strings.Builder
 	fmt.Fprintf(&s, "log stderr all;\nrouter id %v;\nprotocol device { scan time 1; }\n", c.RouterID)
 	s.WriteString(b.bfd(c))

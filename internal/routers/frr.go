@@ -13,6 +13,7 @@ import (
 // frr is FRR's zebra and bgpd (Debian's frr).
 type frr struct {
 	base
+	conf  Config
 	zebra bool // runs
 	bfdd  struct{ wanted, runs bool }
 }
@@ -20,6 +21,7 @@ type frr struct {
 const frrDir = "/usr/lib/frr/"
 
 func (f *frr) write(c Config) error {
+	f.conf = c
 	var s strings.Builder
 	fmt.Fprintf(&s, "log stdout\nrouter bgp %d\n bgp router-id %v\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n", c.AS, c.RouterID)
 	s.WriteString(" timers bgp 30 90\n")

@@ -138,6 +138,9 @@ type daemon interface {
 	routes() (map[netip.Prefix]Route, error)
 	// attributes are those of the route that the router uses.
 	attributes(p netip.Prefix) (Attributes, error)
+	// refresh asks a neighbour to send all its routes again; updates counts the routes or UPDATEs that have come.
+	refresh(n Neighbor) error
+	updates(n Neighbor) (int, error)
 }
 
 // Router is a running daemon.
@@ -180,7 +183,7 @@ func Start(t testing.TB, ns *nstest.NS, kind Kind, c Config) *Router {
 	base := base{ns: ns, dir: dir, log: r.log}
 	switch kind {
 	case BIRD:
-		r.d = &bird{base}
+		r.d = &bird{base: base}
 	case FRR:
 		r.d = &frr{base: base}
 	case GoBGP:
@@ -246,6 +249,27 @@ func (r *Router) Kill() {
 func (r *Router) Restart() {
 	r.t.Helper()
 	r.start(true)
+}
+
+// Refresh asks a neighbour for its routes again (RFC 2918) and waits until they have come; not gobgpd.
+func (r *Router) Refresh(d time.Duration, neighbor netip.Addr) {
+	r.t.Helper()
+	i := slices.IndexFunc(r.conf.Neighbors, func(n Neighbor) bool { return n.Address == neighbor })
+	n := r.conf.Neighbors[i]
+	before, err := r.d.updates(n)
+	if err == nil {
+		err = r.d.refresh(n)
+	}
+	if err != nil {
+		r.t.Fatalf("%s: %v", r.kind, err)
+	}
+	nstest.Within(r.t, d, func() error {
+		after, err := r.d.updates(n)
+		if err == nil && after <= before {
+			err = fmt.Errorf("%s: nothing came from %v after a refresh: %d updates", r.kind, neighbor, after)
+		}
+		return err
+	})
 }
 
 // Rekey gives all sessions with a neighbour another password; not gobgpd.

@@ -513,3 +513,18 @@ func TestInteropWrongPassword(t *testing.T) {
 		}
 	})
 }
+
+// TestInteropRefresh: a router that asks gets our routes again, over the same session.
+func TestInteropRefresh(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "routes: sent again when the router asks (route refresh, RFC 2918)", Lacks: map[routers.Kind]string{
+		routers.GoBGP: "gobgpd, cli-command-syntax.md: neighbor softresetin evaluates what it has kept; there is no command that sends ROUTE-REFRESH",
+	}}.Each(t, func(t *testing.T, kind routers.Kind) {
+		r := newRack(t, rackOptions{kind: kind, nodes: 1})
+		r.exchanged(t, 1)
+		before := r.nodes[0].snapshot(t)
+		r.router.Refresh(waitRoute, netip.MustParseAddr("10.0.1.1"))
+		r.exchanged(t, 1)
+		r.nodes[0].unmoved(t, before)
+	})
+}
