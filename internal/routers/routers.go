@@ -251,27 +251,6 @@ func (r *Router) Restart() {
 	r.start(true)
 }
 
-// Refresh asks a neighbour for its routes again (RFC 2918) and waits until they have come; not gobgpd.
-func (r *Router) Refresh(d time.Duration, neighbor netip.Addr) {
-	r.t.Helper()
-	i := slices.IndexFunc(r.conf.Neighbors, func(n Neighbor) bool { return n.Address == neighbor })
-	n := r.conf.Neighbors[i]
-	before, err := r.d.updates(n)
-	if err == nil {
-		err = r.d.refresh(n)
-	}
-	if err != nil {
-		r.t.Fatalf("%s: %v", r.kind, err)
-	}
-	nstest.Within(r.t, d, func() error {
-		after, err := r.d.updates(n)
-		if err == nil && after <= before {
-			err = fmt.Errorf("%s: nothing came from %v after a refresh: %d updates", r.kind, neighbor, after)
-		}
-		return err
-	})
-}
-
 // Rekey gives all sessions with a neighbour another password; not gobgpd.
 func (r *Router) Rekey(neighbor netip.Addr, password string) {
 	r.t.Helper()
