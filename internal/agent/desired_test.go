@@ -124,6 +124,10 @@ func printDesired(w *strings.Builder, name string, d Desired) {
 			q.Name, q.Address, q.AS, q.Families, q.NextHops, q.Down, q.Passive, q.Password != "", q.ReflectorClient, q.Only, q.MaxPrefixes,
 			q.GracefulRestart, q.RestartTime, q.Hold, rangesText(q.Import.Accept), rangesText(q.Import.Reject), rangesText(q.Export.Accept), rangesText(q.Export.Reject))
 	}
+	for _, w := range d.BFD.Peers {
+		p("    bfd %s %v off=%t multihop=%t/%d tx=%v rx=%v multiplier=%d passive=%t auth={%v} key=%t",
+			w.Name, w.Address, w.Off, w.Multihop, w.MaxHops, w.MinTX, w.MinRX, w.Multiplier, w.Passive, w.Auth, w.Auth.Key != "")
+	}
 	for _, q := range d.Problems {
 		p("  problem %v", q)
 	}
