@@ -496,6 +496,13 @@ func TestInteropWrongPassword(t *testing.T) {
 		})
 		o := rackOptions{kind: kind, nodes: 1, as: 64601, password: "right"}
 		n.configure(t, "rack.yaml", rackManifests(o, 1)+o.peers("-b", 2, torAS))
+		nstest.Within(t, waitRoute, func() error {
+			all, err := n.sessions()
+			if err == nil && !slices.ContainsFunc(all, func(s session) bool { return s.Name == "tor-b" }) {
+				err = errors.New("not configured yet")
+			}
+			return err
+		})
 		nstest.Within(t, waitSession, func() error {
 			if s := n.session(t, "tor-b"); s.State != "Established" {
 				return fmt.Errorf("the right one: %+v", s)
