@@ -104,6 +104,8 @@ type SessionStatus struct {
 	// Since is when it came to that state.
 	Since     *metav1.Time `json:"since,omitempty"`
 	LastError string       `json:"lastError,omitempty"`
+	// BFD is the state of the liveness detection: Up, Down, Init or AdminDown (RFC 5880); empty where there is none.
+	BFD string `json:"bfd,omitempty"`
 	// Families that the session carries, with the number of prefixes.
 	// +listType=atomic
 	Families []SessionFamily `json:"families,omitempty"`

@@ -154,11 +154,16 @@ func (a *Agent) routing(l *loop, peers []bgp.PeerState, shared []config.Problem)
 			CIDR: u.Prefix.String(), Used: int64(u.Used), CoolingDown: int64(u.CoolingDown), Size: int64(min(u.Size, 1<<53)),
 		})
 	}
+	alive := a.bfdStates()
 	for _, p := range peers {
 		if p.State == config.SessionEstablished {
 			out.Established++
 		}
-		out.Sessions = append(out.Sessions, sessionStatus(p))
+		s := sessionStatus(p)
+		if b := alive[p.Name]; b != nil && !b.GetOff() {
+			s.BFD = b.GetState()
+		}
+		out.Sessions = append(out.Sessions, s)
 	}
 	everyones := map[config.Problem]bool{}
 	for _, p := range shared {
