@@ -12,7 +12,8 @@
 //
 // # To add a scenario
 //
-// Write a function in scenarios/ and name it in a group's list (All in scenario.go lists the groups):
+// Write a function in scenarios/ and name it in a group's list. All, in scenario.go, lists the groups of the cluster
+// "tor"; OnPools, in pools.go, those of the cluster "pools".
 //
 //	{
 //		Name: "agent-killed", Shows: "an agent is killed and no packet is lost", Disturbs: true,
