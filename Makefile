@@ -117,6 +117,17 @@ bench-cni: test-packages build ## CNI ADD and DEL beside the reference plugins p
 bench-fib: test-packages build ## 100,000 prefixes into the kernel's routing table, beside BIRD
 	go run ./test/bench-fib
 
+# 3 times 50 ms; BFD_ROUNDS=5 for a first look.
+BFD_ROUNDS ?= 20
+.PHONY: bench-bfd
+bench-bfd: test-packages ## How long a router that falls silent stays in the FIB, with BIRD and with FRR
+	go test ./test/interop -run '^$$' -bench BFDSilence -benchtime $(BFD_ROUNDS)x -timeout 30m
+
+BFD_SECONDS ?= 600
+.PHONY: bench-bfd-load
+bench-bfd-load: test-packages ## False alarms of BFD in ten minutes of load on all processors
+	go test ./test/interop -run '^$$' -bench BFDLoad -benchtime $(BFD_SECONDS)x -timeout 60m
+
 .PHONY: test-failover
 test-failover: test-packages build ## Cut an uplink of a dual-homed node twenty times and measure the gaps
 	build/podroute-lab failover
