@@ -237,6 +237,8 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		s.sessions.reset(d.peer, ReasonNone, "")
 		err = s.add(ctx, s.now, p)
 	case !running:
+	case d.what == tidy:
+		s.tidyUp(p)
 	case d.what == refuse:
 		s.sessions.bar(d.peer, ReasonBadAS, fmt.Sprintf("the neighbour has our own AS number, %d, and is configured as external: tried again in %v", p.localAS(s.now), later))
 		err = s.remove(ctx, p, false)

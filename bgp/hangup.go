@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,6 +35,26 @@ func hangUp(c Config, graceful map[netip.Addr]bool) {
 	for _, x := range conns {
 		_ = unix.Close(x.fd)
 	}
+}
+
+// tidyUp closes all connections with a neighbour that has no session and is getting none. When the two ends call one
+// another at once and the answer to our call comes before the OPEN of theirs, gobgp takes the one and waits for the other to
+// end, without a word. The neighbour may have chosen just that one (RFC 4271 section 6.8), and refuses others until its
+// hold timer runs out. So a handshake that takes longer than stuck is ended, and after one that has failed nothing is left open.
+func (s *Speaker) tidyUp(p Peer) {
+	if s.sessions.isShaking(p.Address) {
+		c := s.now
+		c.Peers = []Peer{p}
+		hangUp(c, nil)
+	}
+}
+
+// isShaking says whether a session is between a call and its end, or gobgp rests after one.
+func (s *sessions) isShaking(peer netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	return x != nil && (x.state == gobgp.BGP_FSM_IDLE || x.state == gobgp.BGP_FSM_OPENSENT || x.state == gobgp.BGP_FSM_OPENCONFIRM)
 }
 
 // connections finds the sockets of the sessions; nil where /proc is missing.

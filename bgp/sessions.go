@@ -25,6 +25,8 @@ const (
 	quiet = time.Second
 	// penalty is how long a neighbour that sent too many prefixes stays out.
 	penalty = 5 * time.Minute
+	// stuck is how long a handshake may take.
+	stuck = 5 * time.Second
 	// later is when a neighbour is tried again that has the wrong AS number.
 	later = 30 * time.Second
 
@@ -144,6 +146,13 @@ func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent) {
 		x.reason, x.text = ReasonRestartExpired, fmt.Sprintf("the neighbour did not come back within its restart time of %v", x.restart)
 	case was > gobgp.BGP_FSM_ACTIVE && st.SessionState == gobgp.BGP_FSM_IDLE:
 		x.reason, x.text = reasonOf(st)
+	}
+	s.agenda.cancel(st.NeighborAddress, tidy)
+	switch {
+	case st.SessionState == gobgp.BGP_FSM_OPENSENT || st.SessionState == gobgp.BGP_FSM_OPENCONFIRM:
+		s.agenda.set(st.NeighborAddress, tidy, time.Now().Add(stuck))
+	case was > gobgp.BGP_FSM_ACTIVE && st.SessionState == gobgp.BGP_FSM_IDLE:
+		s.agenda.set(st.NeighborAddress, tidy, time.Now())
 	}
 	signal(s.changed)
 }
