@@ -124,10 +124,7 @@ func (p place) reaches(ctx context.Context, pods []Pod) error {
 // hundred ends the next starts.
 func churn(ctx context.Context, t *T) error {
 	const rounds, size = 5, 100
-	if err := t.quiet(ctx); err != nil {
-		return err
-	}
-	before, err := t.ledger(ctx)
+	before, err := t.quiet(ctx)
 	if err != nil {
 		return err
 	}
@@ -172,9 +169,10 @@ func churn(ctx context.Context, t *T) error {
 	return err
 }
 
-// quiet waits until the pods of earlier scenarios are gone.
-func (t *T) quiet(ctx context.Context) error {
-	return cluster.Eventually(ctx, time.Minute, func(ctx context.Context) error {
+// quiet waits until the pods of earlier scenarios are gone, from nodes too, which may come later, and returns what
+// nodes hold then.
+func (t *T) quiet(ctx context.Context) (still ledger, err error) {
+	err = cluster.Eventually(ctx, time.Minute, func(ctx context.Context) error {
 		text, err := t.Kubectl(ctx, "get", "namespaces", "-o", "name")
 		if err != nil {
 			return err
@@ -184,8 +182,30 @@ func (t *T) quiet(ctx context.Context) error {
 				return fmt.Errorf("namespace %s is still there", name)
 			}
 		}
-		return nil
+		for _, n := range cluster.Nodes() {
+			have, err := t.wired(ctx, n.Name)
+			if err != nil {
+				return err
+			}
+			for _, w := range have {
+				if strings.HasPrefix(w.Namespace, "e2e-") {
+					return fmt.Errorf("pod %s/%s is still on node %s", w.Namespace, w.Name, n.Name)
+				}
+			}
+		}
+		first, err := t.ledger(ctx)
+		if err != nil {
+			return err
+		}
+		if err := t.pause(ctx, time.Second); err != nil {
+			return err
+		}
+		if still, err = t.ledger(ctx); err != nil {
+			return err
+		}
+		return first.compare(still)
 	})
+	return still, err
 }
 
 // ledger is what nodes hold for pods: by node and kind, how many.

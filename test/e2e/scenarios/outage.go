@@ -48,8 +48,9 @@ func apiOutage(ctx context.Context, t *T) error {
 		if _, err := t.kubectl(ctx, "delete", "pod", "deleted-1", "deleted-3", "--wait=false"); err != nil {
 			return err
 		}
-		// Killed: when it is asked to end, it goes on for a minute with those that are connected.
-		if _, err := t.On(ctx, cluster.MachineControlPlane, "sh", "-c", "cd /etc/service && sv down kube-apiserver; sv kill kube-apiserver"); err != nil {
+		// Killed, and not started again: when it is asked to end, it takes itself out of the service "kubernetes", and
+		// goes on for a minute with those that are connected.
+		if _, err := t.On(ctx, cluster.MachineControlPlane, "sh", "-c", "cd /etc/service && sv once kube-apiserver && sv kill kube-apiserver"); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -247,8 +248,13 @@ func (t *T) restartKubernetes(ctx context.Context) error {
 	return group.Wait()
 }
 
-// servicesAgain waits until the rest of the cluster has caught up: a new service works.
+// servicesAgain waits until the rest of the cluster has caught up: agents hear the API, a new service works.
 func (t *T) servicesAgain(ctx context.Context, from place) error {
+	for _, n := range cluster.Nodes() {
+		if err := t.hears(ctx, n.Name); err != nil {
+			return err
+		}
+	}
 	s, err := t.StartService(ctx, serviceOf("after", nil))
 	if err != nil {
 		return err
@@ -256,6 +262,24 @@ func (t *T) servicesAgain(ctx context.Context, from place) error {
 	return cluster.Eventually(ctx, time.Minute, func(ctx context.Context) error {
 		_, err := from.ask(ctx, url(clusterIPs(s)[0], 80, "/hostname"))
 		return err
+	})
+}
+
+// hears waits until a node's agent has no complaint of the API.
+func (t *T) hears(ctx context.Context, node string) error {
+	return cluster.Eventually(ctx, time.Minute, func(ctx context.Context) error {
+		var status struct {
+			Problems []struct{ Source, Message string }
+		}
+		if err := t.tell(ctx, node, &status, "status"); err != nil {
+			return err
+		}
+		for _, p := range status.Problems {
+			if p.Source == "Kubernetes API" {
+				return fmt.Errorf("the agent of %s: %s", node, p.Message)
+			}
+		}
+		return nil
 	})
 }
 
