@@ -4,7 +4,6 @@ package bgp
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -168,26 +167,9 @@ type process struct {
 	pid  int
 	in   io.WriteCloser
 	out  *bufio.Reader
-	log  *lockedBuffer
+	log  *nstest.Output
 	mu   sync.Mutex
 	dead bool
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // startSpeaker runs a speaker in ns until the test ends.
@@ -200,7 +182,7 @@ func startSpeaker(t testing.TB, ns *nstest.NS, name string) *process {
 	cmd := ns.Command(context.Background(), exe)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it ends with its standard input
 	cmd.Env = append(os.Environ(), childEnv+"=1")
-	p := &process{t: t, name: name, cmd: cmd, log: &lockedBuffer{}}
+	p := &process{t: t, name: name, cmd: cmd, log: &nstest.Output{}}
 	cmd.Stderr = p.log
 	if p.in, err = cmd.StdinPipe(); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/podroute/podroute/cni"
 	"github.com/podroute/podroute/cni/hostlink"
+	"github.com/podroute/podroute/internal/nstest"
 )
 
 // Wherever the server dies, an address that a pod has is in the journal; the next server gives it to
@@ -98,7 +99,7 @@ func (n *node) launch(serve, point string, blocks ...netip.Prefix) (died func())
 	}
 	cmd := n.Command(context.Background(), serve, args...)
 	cmd.Env = append(os.Environ(), "PODROUTE_FAILPOINT="+point)
-	var log syncBuffer
+	var log nstest.Output
 	cmd.Stderr = &log
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -66,7 +65,7 @@ type node struct {
 	stop   func() // ends the server and waits for it
 	list   *libcni.NetworkConfigList
 	lib    *libcni.CNIConfig
-	log    syncBuffer // the server's
+	log    nstest.Output // the server's
 }
 
 var dualStack = []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00:244:1::/64")}
@@ -169,30 +168,12 @@ func (n *node) serve() {
 // testWriter sends a log to the test's, and keeps it.
 type testWriter struct {
 	t   *testing.T
-	log *syncBuffer
+	log *nstest.Output
 }
 
 func (w *testWriter) Write(b []byte) (int, error) {
 	w.t.Logf("%s", bytes.TrimSpace(b))
 	return w.log.Write(b)
-}
-
-// syncBuffer is a buffer for several goroutines.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(b)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // pod is what a runtime knows of one.

@@ -59,7 +59,7 @@ type node struct {
 	bin  string
 	cmd  *exec.Cmd
 	done chan struct{}
-	log  *syncBuffer
+	log  *nstest.Output
 }
 
 // newNode makes a node; its agent is started with start.
@@ -69,7 +69,7 @@ func newNode(t testing.TB, name string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{NS: nstest.New(t), name: name, dir: t.TempDir(), bin: bin, log: &syncBuffer{}}
+	n := &node{NS: nstest.New(t), name: name, dir: t.TempDir(), bin: bin, log: &nstest.Output{}}
 
 	for _, d := range []string{"config", "net.d"} {
 		if err := os.Mkdir(filepath.Join(n.dir, d), 0o755); err != nil {
@@ -346,22 +346,4 @@ func (n *node) runtime(p *pod) *libcni.RuntimeConf {
 		ContainerID: p.id, NetNS: p.Path(), IfName: "eth0",
 		Args: [][2]string{{"K8S_POD_NAMESPACE", "default"}, {"K8S_POD_NAME", p.id}},
 	}
-}
-
-// syncBuffer is a bytes.Buffer for several writers.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

@@ -71,7 +71,7 @@ status: {addresses: [{type: InternalIP, address: 10.0.0.1}]}
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var out syncBuffer
+	var out nstest.Output
 	monitor := n.Command(ctx, "ip", "-4", "monitor", "route", "nexthop")
 	monitor.SysProcAttr.Pdeathsig = 0 // the thread that starts it does not last
 	monitor.Stdout = &out

@@ -17,7 +17,7 @@ import (
 type watch struct {
 	to  netip.Addr
 	cmd *exec.Cmd
-	out *syncBuffer
+	out *nstest.Output
 }
 
 // startPing pings every 10 ms from a pod, and returns after the first answer.
@@ -25,7 +25,7 @@ func startPing(t *testing.T, from *pod, to netip.Addr) *watch {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	w := &watch{to: to, out: &syncBuffer{}}
+	w := &watch{to: to, out: &nstest.Output{}}
 	w.cmd = from.Command(ctx, "ping", "-i", "0.01", to.String())
 	w.cmd.SysProcAttr.Pdeathsig = 0 // the thread that starts it does not last
 	w.cmd.Stdout, w.cmd.Stderr = w.out, w.out

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,7 +27,7 @@ type machine struct {
 	s         *apiserver.Server
 	name, dir string
 	agent     *nstest.Process
-	log       log
+	log       nstest.Output
 }
 
 func newMachine(t *testing.T, s *apiserver.Server, name string) *machine {
@@ -51,7 +49,7 @@ func newMachine(t *testing.T, s *apiserver.Server, name string) *machine {
 			m.agent.Stop()
 		}
 		if t.Failed() {
-			t.Logf("the agent of %s said:\n%s", name, m.log.text())
+			t.Logf("the agent of %s said:\n%s", name, m.log.String())
 		}
 	})
 	go m.forward(ln)
@@ -224,24 +222,6 @@ spec:
 	m.s.Kubectl("patch", "node", m.name, "--subresource=status", "-p", fmt.Sprintf(`{"status":{
 		"addresses":[{"type":"InternalIP","address":"192.0.2.%[1]d"},{"type":"InternalIP","address":"2001:db8::%[1]d"}],
 		"conditions":[{"type":"Ready","status":"True","message":"kubelet is posting ready status"}]}}`, i))
-}
-
-// log is what a program says.
-type log struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *log) text() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // has tells whether a line of ip(8)'s begins with a text.

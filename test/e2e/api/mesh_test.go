@@ -96,7 +96,7 @@ func (m *machine) left(t *testing.T, neighbour *machine, subnet string, p *pod) 
 	if files, err := os.ReadDir(filepath.Join(m.dir, "net.d")); err != nil || len(files) > 0 {
 		t.Errorf("%s has left and has CNI configurations: %v %v", m.name, files, err)
 	}
-	if !strings.Contains(m.log.text(), "leaving; withdrawing this node's routes") {
+	if !strings.Contains(m.log.String(), "leaving; withdrawing this node's routes") {
 		t.Errorf("%s does not say that it leaves", m.name)
 	}
 }
