@@ -48,9 +48,7 @@ func apiOutage(ctx context.Context, t *T) error {
 		if _, err := t.kubectl(ctx, "delete", "pod", "deleted-1", "deleted-3", "--wait=false"); err != nil {
 			return err
 		}
-		// Killed, and not started again: when it is asked to end, it takes itself out of the service "kubernetes", and
-		// goes on for a minute with those that are connected.
-		if _, err := t.On(ctx, cluster.MachineControlPlane, "sh", "-c", "cd /etc/service && sv once kube-apiserver && sv kill kube-apiserver"); err != nil {
+		if err := t.killAPI(ctx); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -195,6 +193,13 @@ func (t *T) tellAll(ctx context.Context) (all []session, err error) {
 		all = append(all, have...)
 	}
 	return all, nil
+}
+
+// killAPI kills the API server, which is not started again: when it is asked to end, it takes itself out of the
+// service "kubernetes", and goes on for a minute with those that are connected.
+func (t *T) killAPI(ctx context.Context) error {
+	_, err := t.On(ctx, cluster.MachineControlPlane, "sh", "-c", "cd /etc/service && sv once kube-apiserver && sv kill kube-apiserver")
+	return err
 }
 
 func (t *T) startAPI(ctx context.Context) error {
