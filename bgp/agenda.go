@@ -11,6 +11,7 @@ type task uint8
 
 const (
 	softOut      task = iota // send it everything again
+	tell                     // send it what gobgp holds back after a restart
 	redial                   // replace its session, which was lost, to dial at once
 	restore                  // admit it again after it sent too many prefixes
 	endStale                 // its End-of-RIB never came after a restart

@@ -194,8 +194,11 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 	case x.stale:
 		s.agenda.set(addr, endStale, time.Now().Add(max(x.restart, 30*time.Second)))
 	}
-	if s.resend {
+	switch {
+	case s.resend:
 		s.agenda.set(addr, softOut, time.Now().Add(x.deferral+softOutDelay))
+	case x.deferral > 0:
+		s.agenda.set(addr, tell, time.Now())
 	}
 	s.log.Info("BGP session is up", "peer", x.peer.Name, "address", addr, "AS", st.PeerASN, "families", fmt.Sprint(x.families))
 }
@@ -207,7 +210,7 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	x.reason, x.text = reasonOf(st)
 	x.since, x.eor = time.Now(), nil
 	x.flaps++
-	s.agenda.cancel(addr, softOut, endStale)
+	s.agenda.cancel(addr, softOut, tell, endStale)
 	x.stale = st.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART && len(x.graceful) > 0
 	switch {
 	case x.silent:
@@ -293,30 +296,6 @@ func (s *sessions) isBarred(peer netip.Addr) bool {
 	defer s.mu.Unlock()
 	x := s.byAddr[peer]
 	return x != nil && x.barred
-}
-
-// restarting notes that gobgp may hold our routes back from a neighbour for a time after its session is up.
-func (s *sessions) restarting(peer netip.Addr, deferral time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if x := s.byAddr[peer]; x != nil {
-		x.deferral = deferral
-	}
-}
-
-// heldBack is until when gobgp may hold our routes back from a neighbour; zero: it does not.
-func (s *sessions) heldBack(peer netip.Addr) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	x := s.byAddr[peer]
-	if x == nil || x.deferral == 0 || x.state != gobgp.BGP_FSM_ESTABLISHED {
-		return time.Time{}
-	}
-	if until := x.since.Add(x.deferral); time.Now().Before(until) {
-		return until
-	}
-	x.deferral = 0
-	return time.Time{}
 }
 
 // anyUp says whether a session is up.

@@ -1,0 +1,73 @@
+package bgp
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+)
+
+// This file is about gobgp's silence after a restart. It holds back all that it would send until every neighbour has
+// sent End-of-RIB (RFC 4724 section 4.1), for a Config.Deferral at most. Neighbours hold our routes as stale for as long, and drop
+// them if the session is lost once more (section 4.2). See docs/adr/0022.
+
+// restarting notes that gobgp may hold our routes back from a neighbour for a time after its session is up.
+func (s *sessions) restarting(peer netip.Addr, deferral time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.byAddr[peer]; x != nil {
+		x.deferral = deferral
+	}
+}
+
+// heldBack is until when what gobgp holds back from a neighbour may not be sent; zero: it may. Who passes on what others
+// say must have heard them first. Who does not has nothing to wait for: its own paths do not depend on what it hears.
+func (s *sessions) heldBack(peer netip.Addr) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	if x == nil || !s.resend || x.deferral == 0 || x.state != gobgp.BGP_FSM_ESTABLISHED {
+		return time.Time{}
+	}
+	if until := x.since.Add(x.deferral); time.Now().Before(until) {
+		return until
+	}
+	x.deferral = 0
+	return time.Time{}
+}
+
+// silentTo are the established neighbours from which gobgp holds back what changes, although they have been told our paths.
+func (s *sessions) silentTo() []netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []netip.Addr
+	for addr, x := range s.byAddr {
+		if !s.resend && x.state == gobgp.BGP_FSM_ESTABLISHED && x.deferral > 0 && time.Since(x.since) < x.deferral {
+			out = append(out, addr)
+		}
+	}
+	return out
+}
+
+// withdrawFirst takes back the paths that are about to go from neighbours to which gobgp is silent: it would not tell them
+// later, either, because a path that is gone is nowhere to be found. The policy rejects them by now.
+func (s *Speaker) withdrawFirst(ctx context.Context, c Config) []error {
+	wanted := prefixes(c.Paths)
+	goes := slices.ContainsFunc(s.now.Paths, func(p Path) bool { return !wanted[p.Prefix] })
+	if !goes {
+		return nil
+	}
+	var errs []error
+	silent := s.sessions.silentTo()
+	for _, p := range s.now.Peers {
+		if slices.Contains(silent, p.Address) {
+			if err := s.soft(ctx, p.Address, api.ResetPeerRequest_DIRECTION_OUT); err != nil {
+				errs = append(errs, &PeerError{Peer: p.Name, Err: err})
+			}
+		}
+	}
+	return errs
+}
