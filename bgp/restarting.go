@@ -56,8 +56,8 @@ func (s *sessions) silentTo() []netip.Addr {
 // later, either, because a path that is gone is nowhere to be found. The policy rejects them by now.
 func (s *Speaker) withdrawFirst(ctx context.Context, c Config) []error {
 	wanted := prefixes(c.Paths)
-	goes := slices.ContainsFunc(s.now.Paths, func(p Path) bool { return !wanted[p.Prefix] })
-	if !goes {
+	stays := func(p Path) bool { _, ok := wanted[p.Prefix]; return ok }
+	if !slices.ContainsFunc(s.now.Paths, func(p Path) bool { return !stays(p) }) {
 		return nil
 	}
 	var errs []error
