@@ -29,7 +29,9 @@ type follower struct {
 	watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
 	list  func(context.Context, metav1.ListOptions) (page, error)
 	// see is told of every object before it is trimmed, and with nil of one that is gone; may be nil.
-	see func(name string, o runtime.Object)
+	see func(key string, o runtime.Object)
+	// read makes an entry of an object; nil: read for the Snapshot.
+	read func(runtime.Object) entry
 
 	version string // of the collection, as last seen
 	listed  bool   // the shelf holds everything as of version
@@ -207,18 +209,18 @@ func (f *follower) note(event watch.Event, fresh map[string]entry) (map[string]e
 		}
 	case watch.Deleted:
 		if fresh != nil {
-			delete(fresh, o.GetName())
+			delete(fresh, keyOf(o))
 		} else {
-			f.shelf.drop(o.GetName())
-			f.seen(o.GetName(), nil)
+			f.shelf.drop(keyOf(o))
+			f.seen(keyOf(o), nil)
 		}
 	default:
-		f.seen(o.GetName(), event.Object)
-		e := read(f.want.kind, event.Object)
+		f.seen(keyOf(o), event.Object)
+		e := f.entry(event.Object)
 		if fresh != nil {
-			fresh[o.GetName()] = e
+			fresh[keyOf(o)] = e
 		} else {
-			f.shelf.put(o.GetName(), e)
+			f.shelf.put(keyOf(o), e)
 		}
 	}
 	return fresh, nil
@@ -239,8 +241,8 @@ func (f *follower) readPages(ctx context.Context) error {
 		}
 		for item := range p.items {
 			if o, ok := item.(metav1.Object); ok {
-				f.seen(o.GetName(), item)
-				fresh[o.GetName()] = read(f.want.kind, item)
+				f.seen(keyOf(o), item)
+				fresh[keyOf(o)] = f.entry(item)
 			}
 		}
 		f.version = p.meta.ResourceVersion
@@ -256,17 +258,24 @@ func (f *follower) readPages(ctx context.Context) error {
 
 // replace puts on the shelf what was read as a whole.
 func (f *follower) replace(fresh map[string]entry) {
-	for name := range f.shelf.copy() {
-		if _, there := fresh[name]; !there {
-			f.seen(name, nil)
+	for key := range f.shelf.copy() {
+		if _, there := fresh[key]; !there {
+			f.seen(key, nil)
 		}
 	}
 	f.shelf.replace(fresh)
 	f.stands()
 }
 
-func (f *follower) seen(name string, o runtime.Object) {
+func (f *follower) seen(key string, o runtime.Object) {
 	if f.see != nil {
-		f.see(name, o)
+		f.see(key, o)
 	}
+}
+
+func (f *follower) entry(o runtime.Object) entry {
+	if f.read != nil {
+		return f.read(o)
+	}
+	return read(f.want.kind, o)
 }

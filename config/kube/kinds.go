@@ -35,7 +35,7 @@ func (s *Source) newFollower(w want) *follower {
 	}
 	for _, o := range s.desk.kept {
 		if w.holds(o) {
-			f.shelf.entries[o.Name] = entry{object: o}
+			f.shelf.entries[key(o.Namespace, o.Name)] = entry{object: o}
 		}
 	}
 	return f

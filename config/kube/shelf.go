@@ -27,28 +27,38 @@ type shelf struct {
 	touch func() // tells the source that there is something new
 
 	mu      sync.Mutex
-	entries map[string]entry // by name
+	entries map[string]entry // by keyOf
 	synced  bool             // entries are all that there were when the watch began, and what came since
 	err     error            // of the last try, nil while the watch stands
 	since   time.Time        // of err: when the watch was lost
 }
 
+// keyOf is the name of an object, with its namespace in front where it has one.
+func keyOf(o metav1.Object) string { return key(o.GetNamespace(), o.GetName()) }
+
+func key(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
 // put keeps an object.
-func (s *shelf) put(name string, e entry) {
+func (s *shelf) put(key string, e entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, there := s.entries[name]
-	s.entries[name] = e
+	old, there := s.entries[key]
+	s.entries[key] = e
 	if !there || !reflect.DeepEqual(old.object, e.object) {
 		s.touch()
 	}
 }
 
-func (s *shelf) drop(name string) {
+func (s *shelf) drop(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, there := s.entries[name]; there {
-		delete(s.entries, name)
+	if _, there := s.entries[key]; there {
+		delete(s.entries, key)
 		s.touch()
 	}
 }
@@ -84,13 +94,13 @@ func (s *shelf) standing() (synced bool, since time.Time, err error) {
 	return s.synced, s.since, s.err
 }
 
-// objects are those on the shelf, by name.
+// objects are those on the shelf, in the order of their keys.
 func (s *shelf) objects() []config.Object {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]config.Object, 0, len(s.entries))
-	for _, name := range slices.Sorted(maps.Keys(s.entries)) {
-		all = append(all, s.entries[name].object)
+	for _, key := range slices.Sorted(maps.Keys(s.entries)) {
+		all = append(all, s.entries[key].object)
 	}
 	return all
 }
