@@ -64,6 +64,8 @@ func (s *RouterConfigSpec) setDefaults() {
 	if s.AcceptedPrefixLengths.IPv6 == nil {
 		s.AcceptedPrefixLengths.IPv6 = &LengthRange{Min: 32, Max: 128}
 	}
+	s.Drain.setDefaults()
+	s.ResilientHashing.setDefaults()
 }
 
 func (s *BGPPeerSpec) setDefaults() {

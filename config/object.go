@@ -85,7 +85,7 @@ func (r *report) metadata(o Object) {
 
 // node reduces a v1 Node to what podroute needs.
 func (r *report) node(v *corev1.Node) *Node {
-	n := &Node{Name: v.Name, Labels: v.Labels, Annotations: v.Annotations}
+	n := &Node{Name: v.Name, Labels: v.Labels, Annotations: v.Annotations, Unschedulable: v.Spec.Unschedulable}
 	n.Lost = slices.ContainsFunc(v.Status.Conditions, func(c corev1.NodeCondition) bool {
 		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionUnknown
 	})

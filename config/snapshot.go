@@ -46,6 +46,8 @@ type Node struct {
 }
 
 // Equal tells whether two snapshots say the same.
+	// Unschedulable: it is cordoned.
+	Unschedulable bool
 func (s Snapshot) Equal(o Snapshot) bool { return reflect.DeepEqual(s, o) }
 
 // Node returns the node of that name.

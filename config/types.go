@@ -144,6 +144,10 @@ type RouterConfigSpec struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	BlockQuarantine *metav1.Duration `json:"blockQuarantine,omitempty"`
+	// Drain says when nodes are drained by themselves, and how long that may take.
+	Drain *DrainSpec `json:"drain,omitempty"`
+	// ResilientHashing is how routers (role Router) spread flows to service addresses. On unless it is disabled.
+	ResilientHashing *ResilientHashingSpec `json:"resilientHashing,omitempty"`
 }
 
 // MasqueradeSpec says whose source address pod traffic has that leaves the cluster: the node's.

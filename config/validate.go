@@ -53,6 +53,7 @@ func (r *report) routerConfig(c *RouterConfig) {
 	if n := s.Readiness.MinSessions; n != nil {
 		r.between("spec.readiness.minSessions", int64(*n), 0, 1000)
 	}
+	r.drain(s)
 }
 
 func (r *report) reflectors(s *RouterConfigSpec) {

@@ -139,6 +139,7 @@ func nodeManifest(n config.Node) corev1.Node {
 	v := corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
 		ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.Labels, Annotations: n.Annotations},
+		Spec:       corev1.NodeSpec{Unschedulable: n.Unschedulable},
 	}
 	for _, p := range n.PodCIDRs {
 		v.Spec.PodCIDRs = append(v.Spec.PodCIDRs, p.String())
