@@ -163,6 +163,9 @@ func (s AdvertisementSpec) ConnectedRanges() []netip.Prefix { return Prefixes(s.
 // Named are Prefixes, read.
 func (s AdvertisementSpec) Named() []netip.Prefix { return Prefixes(s.Prefixes) }
 
+// Sums are Aggregates, read.
+func (s AdvertisementSpec) Sums() []netip.Prefix { return Prefixes(s.Aggregates) }
+
 // Address is the node's address of a family, the zero Addr where it has none.
 func (n Node) Address(family string) netip.Addr {
 	for _, a := range n.Addresses {

@@ -16,10 +16,20 @@ import (
 func (r *report) pool(s *AddressPoolSpec) {
 	r.selector("spec.nodeSelector", s.NodeSelector)
 	r.selector("spec.namespaceSelector", s.NamespaceSelector)
+	r.selector("spec.serviceSelector", s.ServiceSelector)
 	r.oneOf("spec.use", string(s.Use), string(UsePods), string(UseLoadBalancers))
 	p, ok := r.cidr("spec.cidr", s.CIDR)
 	if !ok || !r.podRange("spec.cidr", p) {
 		return
+	}
+	r.partsOf(p, "spec.exclusions", s.Exclusions, "disable the pool instead")
+	r.partsOf(p, "spec.reservations", s.Reservations, "reserve a part of it")
+	if s.Use == UseLoadBalancers {
+		r.noBlocks(s)
+		return
+	}
+	if s.ServiceSelector != nil {
+		r.add("spec.serviceSelector", "has no effect on a pool for pods", "remove it, or set use to loadBalancers")
 	}
 	highest := 30 // the smallest block with addresses for pods
 	if p.Addr().Is6() {
@@ -30,8 +40,21 @@ func (r *report) pool(s *AddressPoolSpec) {
 	} else if r.between("spec.blockSize", int64(s.BlockSize), int64(p.Bits()), int64(highest)) {
 		r.topology(s, p)
 	}
-	r.partsOf(p, "spec.exclusions", s.Exclusions, "disable the pool instead")
-	r.partsOf(p, "spec.reservations", s.Reservations, "reserve a part of it")
+}
+
+// noBlocks reports what is said of blocks in a pool for load balancers: it has none.
+func (r *report) noBlocks(s *AddressPoolSpec) {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"blockSize", s.BlockSize != 0}, {"topologyKey", s.TopologyKey != ""}, {"topologySize", s.TopologySize != 0},
+		{"nodeSelector", s.NodeSelector != nil},
+	} {
+		if f.set {
+			r.add("spec."+f.name, "has no effect with use loadBalancers: no node owns the addresses", "remove it")
+		}
+	}
 }
 
 // topology checks how a pool is cut into ranges.
@@ -82,7 +105,7 @@ func (r *report) block(b *AddressBlock) {
 	}
 }
 
-// pool admits an AddressPool.
+// pool admits an AddressPool, for whatever use.
 func (w *build) pool(c *candidate) {
 	o, ok := w.admit(c, func(r *report, o Object) bool {
 		s := &o.Value.(*AddressPool).Spec
@@ -90,6 +113,7 @@ func (w *build) pool(c *candidate) {
 		if c.previous != nil {
 			was := &c.previous.Value.(*AddressPool).Spec
 			r.immutable("spec.cidr", s.CIDR, was.CIDR)
+			r.immutable("spec.use", s.Use, was.Use)
 			r.immutable("spec.blockSize", s.BlockSize, was.BlockSize)
 			r.immutable("spec.topologyKey", s.TopologyKey, was.TopologyKey)
 			r.immutable("spec.topologySize", s.TopologySize, was.TopologySize)
@@ -98,11 +122,14 @@ func (w *build) pool(c *candidate) {
 		if other, owner, found := w.pools.find(p); found {
 			r.addf("spec.cidr", "make them disjoint: the older one is in force", "%s overlaps %s of AddressPool/%s", p, other, owner)
 		}
+		if s.Use == UseLoadBalancers {
+			if other, owner, found := w.subnets.find(p); found {
+				r.addf("spec.cidr", "make them disjoint", "%s overlaps %s of Node/%s", p, other, owner)
+			}
+			return len(r.problems) == 0
+		}
 		good := len(r.problems) == 0
 		r.outside("spec.cidr", p, &w.snapshot.Router.Spec)
-		if s.Use == UseLoadBalancers {
-			r.add("spec.use", "loadBalancers is not served yet: nothing is given from this pool", "leave it until it is, or remove it")
-		}
 		return good
 	})
 	if ok {
@@ -182,6 +209,8 @@ func (w *build) blockPool(r *report, s *AddressBlockSpec) {
 	}
 	v := &w.snapshot.Pools[pool]
 	switch whole := v.Spec.Prefix(); {
+	case v.Spec.Use == UseLoadBalancers:
+		r.addf("spec.cidr", "choose a block of another pool", "AddressPool/%s is for load balancers", v.Name)
 	case !whole.Contains(p.Addr()) || p.Bits() < whole.Bits():
 		r.addf("spec.cidr", "choose a block of the pool", "%s is not inside %s of AddressPool/%s", p, whole, v.Name)
 	case s.TopologyValue != "" && v.Spec.TopologyKey == "":

@@ -48,6 +48,8 @@ func (b *Builder) Build(in Input) Snapshot {
 		{"Node", w.node},
 		{"AddressPool", w.pool},
 		{"AddressBlock", w.block},
+		{"EndpointSlice", w.endpoints},
+		{"Service", w.service},
 		{"Namespace", w.namespace},
 		{"Secret", w.secret},
 		{"BGPPeer", w.peer},
@@ -95,6 +97,7 @@ type build struct {
 
 	addresses, subnets, pools, blocks claims
 	secrets                           map[key]*Secret
+	slices                            map[key][]*EndpointSlice // by Service
 	routerAt                          *candidate
 	nodes                             []admitted[Node]
 	peers                             []admitted[BGPPeer]
@@ -191,7 +194,7 @@ func (w *build) unique(all []*candidate) []*candidate {
 }
 
 func (w *build) report(c *candidate) *report {
-	return &report{source: c.Source, object: c.Kind + "/" + c.Name}
+	return &report{source: c.Source, object: title(c.Kind, c.Namespace, c.Name)}
 }
 
 func (w *build) note(c *candidate, r *report) {

@@ -114,7 +114,7 @@ func (f *PrefixFilter) setDefaults() {
 func (s *AddressPoolSpec) setDefaults() {
 	orDefault(&s.Use, UsePods)
 	p, err := netip.ParsePrefix(s.CIDR)
-	if err != nil {
+	if err != nil || s.Use == UseLoadBalancers {
 		return
 	}
 	size := int32(122)

@@ -8,12 +8,14 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // NewObject checks one decoded object by itself and fills in its defaults: a pointer to one of the
-// kinds of this package, or to a corev1.Node, corev1.Secret or corev1.Namespace. The value is changed, not copied.
+// kinds of this package, or to a corev1.Node, Secret, Namespace or Service, or a discoveryv1.EndpointSlice. The value is
+// changed, not copied.
 // Any other type is a mistake of the caller and yields an object with a problem.
 func NewObject(source string, value any) Object {
 	kind := reflect.TypeOf(value).Elem().Name()
@@ -21,13 +23,16 @@ func NewObject(source string, value any) Object {
 	r := &report{source: source, object: kind}
 	meta, ok := value.(metav1.ObjectMetaAccessor)
 	if !ok {
-		r.addf("", "read the kinds of "+APIVersion+", v1 Node, Secret and Namespace only", "%T is no kind of ours", value)
+		r.addf("", "read the kinds of "+APIVersion+", v1 Node, Secret, Namespace, Service, and EndpointSlice only", "%T is no kind of ours", value)
 		o.Problems = r.problems
 		return o
 	}
 	m := meta.GetObjectMeta()
 	o.Name, o.Namespace, o.Created = m.GetName(), m.GetNamespace(), m.GetCreationTimestamp().Time
-	r.object = kind + "/" + o.Name
+	if namespaced(kind) {
+		o.Namespace = orNamespace(o.Namespace)
+	}
+	r.object = title(kind, o.Namespace, o.Name)
 	r.metadata(o)
 
 	switch v := value.(type) {
@@ -43,7 +48,7 @@ func NewObject(source string, value any) Object {
 		r.peer(&v.Spec)
 		o.Value = v
 	case *AddressPool:
-		v.Status = Status{}
+		v.Status = AddressPoolStatus{}
 		v.Spec.setDefaults()
 		r.pool(&v.Spec)
 		o.Value = v
@@ -59,12 +64,13 @@ func NewObject(source string, value any) Object {
 	case *corev1.Namespace:
 		o.Value = &Namespace{Name: v.Name, Labels: v.Labels}
 	case *corev1.Secret:
-		if o.Namespace == "" {
-			o.Namespace = metav1.NamespaceDefault // as kubectl apply would
-		}
 		o.Value = r.secret(o.Namespace, v)
+	case *corev1.Service:
+		o.Value = r.service(o.Namespace, v)
+	case *discoveryv1.EndpointSlice:
+		o.Value = r.endpointSlice(o.Namespace, v)
 	default:
-		r.addf("", "read the kinds of "+APIVersion+", v1 Node, Secret and Namespace only", "%T is no kind of ours", value)
+		r.addf("", "read the kinds of "+APIVersion+", v1 Node, Secret, Namespace, Service, and EndpointSlice only", "%T is no kind of ours", value)
 	}
 	if o.Problems = r.problems; len(o.Problems) > 0 {
 		o.Value = nil
@@ -78,7 +84,7 @@ func (r *report) metadata(o Object) {
 		r.add("metadata.name", "is no object name",
 			"use at most 253 lower case letters, digits, - and ., with a letter or digit at both ends")
 	}
-	if o.Namespace != "" && o.Kind != "Secret" {
+	if o.Namespace != "" && !namespaced(o.Kind) {
 		r.add("metadata.namespace", "the kind is cluster-scoped", "remove the namespace")
 	}
 }

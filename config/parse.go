@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -24,8 +25,8 @@ type Object struct {
 	Namespace, Name string
 	// Created is its creationTimestamp, zero for most manifests.
 	Created time.Time
-	// Value is *RouterConfig, *BGPPeer, *AddressPool, *AddressBlock, *Advertisement, *Node, *Secret or
-	// *Namespace, with defaults; nil where Problems say that it is unusable.
+	// Value is *RouterConfig, *BGPPeer, *AddressPool, *AddressBlock, *Advertisement, *Node, *Secret,
+	// *Namespace, *Service or *EndpointSlice, with defaults; nil where Problems say that it is unusable.
 	Value any
 	// Problems of the object by itself.
 	Problems []Problem
@@ -141,7 +142,10 @@ func (f *File) single(source, apiVersion, kind string, m map[string]any) {
 	metadata, _ := m["metadata"].(map[string]any)
 	o.Name, _ = metadata["name"].(string)
 	o.Namespace, _ = metadata["namespace"].(string)
-	r := &report{source: source, object: kind + "/" + o.Name}
+	if namespaced(kind) {
+		o.Namespace = orNamespace(o.Namespace)
+	}
+	r := &report{source: source, object: title(kind, o.Namespace, o.Name)}
 	if o.Name == "" {
 		r.object = kind
 	}
@@ -212,6 +216,9 @@ func (f File) Over(last []Object) (objects []Object, kept bool) {
 	return objects, kept
 }
 
+// discoveryVersion is the API version of EndpointSlices.
+const discoveryVersion = "discovery.k8s.io/v1"
+
 // newValue returns a pointer to the zero value of a kind, nil for kinds that are not read.
 func newValue(apiVersion, kind string) any {
 	switch apiVersion + "/" + kind {
@@ -231,12 +238,16 @@ func newValue(apiVersion, kind string) any {
 		return new(corev1.Namespace)
 	case "v1/Secret":
 		return new(corev1.Secret)
+	case "v1/Service":
+		return new(corev1.Service)
+	case discoveryVersion + "/EndpointSlice":
+		return new(discoveryv1.EndpointSlice)
 	}
 	return nil
 }
 
 func (r *report) unknownKind(apiVersion, kind string) {
-	for _, known := range []string{APIVersion, "v1"} {
+	for _, known := range []string{APIVersion, "v1", discoveryVersion} {
 		if newValue(known, kind) != nil {
 			r.addf("apiVersion", "write "+known, "%s %s is not known", apiVersion, kind)
 			return
@@ -247,7 +258,7 @@ func (r *report) unknownKind(apiVersion, kind string) {
 		return
 	}
 	r.addf("kind", "remove it; known are "+APIVersion+
-		" RouterConfig, BGPPeer, AddressPool, AddressBlock, Advertisement, and v1 Node, Secret, Namespace, List",
+		" RouterConfig, BGPPeer, AddressPool, AddressBlock, Advertisement, v1 Node, Secret, Namespace, Service, List, and "+discoveryVersion+" EndpointSlice",
 		"%s %s is not known", apiVersion, kind)
 }
 

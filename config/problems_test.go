@@ -100,6 +100,16 @@ func describe(s Snapshot) string {
 		password, err := s.Password(p)
 		fmt.Fprintf(&b, "BGPPeer %s %s AS %s password %d bytes, %v\n", p.Name, p.Spec.Neighbour(), p.Spec.ASNumber, len(password), err)
 	}
+	for _, v := range s.Services {
+		fmt.Fprintf(&b, "Service %s %s cluster %v external %v local %v ingress %v local %v IPv4 %v IPv6 %v", v.Key(), v.Type,
+			v.ClusterIPs, v.ExternalIPs, v.InternalLocal, v.IngressIPs, v.ExternalLocal, v.IPv4, v.IPv6)
+		for _, a := range s.Advertisements {
+			if a.Spec.Services != nil {
+				fmt.Fprintf(&b, " %s: %v", a.Name, a.Spec.Services.Kinds(v))
+			}
+		}
+		b.WriteString("\n")
+	}
 	for _, a := range s.Advertisements {
 		fmt.Fprintf(&b, "Advertisement %s %v\n", a.Name, a.Spec.Named())
 	}

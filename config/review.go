@@ -23,6 +23,9 @@ func (w *build) review() {
 	slices.SortFunc(s.Peers, func(a, b BGPPeer) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Pools, func(a, b AddressPool) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Blocks, func(a, b AddressBlock) int { return a.Spec.Prefix().Compare(b.Spec.Prefix()) })
+	slices.SortFunc(s.Services, func(a, b Service) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 	slices.SortFunc(s.Advertisements, func(a, b Advertisement) int { return cmp.Compare(a.Name, b.Name) })
 }
 

@@ -95,10 +95,6 @@ func planned(field string) string {
 	switch field {
 	case "BGPPeerSpec.addPath":
 		return "add-path"
-	case "AdvertisementSpec.aggregates":
-		return "advertising aggregates"
-	case "AdvertisementSpec.services":
-		return "advertising service addresses"
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"slices"
 )
 
 // Snapshot is the whole configuration at one moment: valid objects only, defaults filled in, sorted
@@ -16,6 +17,8 @@ type Snapshot struct {
 	Blocks         []AddressBlock
 	Advertisements []Advertisement
 	Nodes          []Node
+	// Services are by namespace and name. A source need not have any while nothing asks for them: see WantsServices.
+	Services []Service
 	// Namespaces are the labels of namespaces by name, where a pool has a namespace selector.
 	Namespaces map[string]map[string]string
 	// Secrets and PasswordFiles hold the passwords that peers refer to, files by the name that the
@@ -43,11 +46,11 @@ type Node struct {
 	// Lost: its kubelet has not been heard of for a while, condition Ready is Unknown. Nobody can wait for a
 	// session with such a node.
 	Lost bool
+	// Unschedulable: it is cordoned.
+	Unschedulable bool
 }
 
 // Equal tells whether two snapshots say the same.
-	// Unschedulable: it is cordoned.
-	Unschedulable bool
 func (s Snapshot) Equal(o Snapshot) bool { return reflect.DeepEqual(s, o) }
 
 // Node returns the node of that name.
@@ -84,6 +87,18 @@ func (s Snapshot) PodSubnets(n Node) []netip.Prefix {
 		}
 	}
 	return subnets
+}
+
+// RackRanges are the ranges of pools that belong to a node's own values of the pools' topology keys.
+func (s Snapshot) RackRanges(n Node) []netip.Prefix {
+	var ranges []netip.Prefix
+	for _, b := range s.Blocks {
+		i := slices.IndexFunc(s.Pools, func(v AddressPool) bool { return v.Name == b.Spec.Pool })
+		if b.Spec.TopologyValue != "" && i >= 0 && n.Labels[s.Pools[i].Spec.TopologyKey] == b.Spec.TopologyValue {
+			ranges = append(ranges, b.Spec.Prefix())
+		}
+	}
+	return ranges
 }
 
 // PeersOf are the peers of a node: those that select it. Of two with the same address the one that

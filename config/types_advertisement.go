@@ -28,7 +28,8 @@ type Advertisement struct {
 // AdvertisementSpec names prefixes and what goes with them.
 //
 // +kubebuilder:object:generate=true
-// +kubebuilder:validation:XValidation:rule="(has(self.podSubnets) && self.podSubnets) || (has(self.nodeAddresses) && self.nodeAddresses) || (has(self.connected) && size(self.connected) > 0) || (has(self.prefixes) && size(self.prefixes) > 0)",message="advertises nothing: set one of podSubnets, nodeAddresses, connected, prefixes"
+// +kubebuilder:validation:XValidation:rule="(has(self.podSubnets) && self.podSubnets) || (has(self.nodeAddresses) && self.nodeAddresses) || (has(self.connected) && size(self.connected) > 0) || (has(self.prefixes) && size(self.prefixes) > 0) || (has(self.aggregates) && size(self.aggregates) > 0) || (has(self.rackRanges) && self.rackRanges) || has(self.services)",message="advertises nothing: set one of podSubnets, nodeAddresses, connected, prefixes, aggregates, rackRanges, services"
+// +kubebuilder:validation:XValidation:rule="!has(self.summaryOnly) || !self.summaryOnly || (has(self.aggregates) && size(self.aggregates) > 0) || (has(self.rackRanges) && self.rackRanges)",message="summaryOnly has no effect without aggregates or rackRanges"
 type AdvertisementSpec struct {
 	// NodeSelector selects the nodes that advertise. Absent: all.
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
@@ -54,6 +55,21 @@ type AdvertisementSpec struct {
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
 	Prefixes []string `json:"prefixes,omitempty"`
+	// Aggregates are ranges that routers advertise while they know a route inside. What nobody inside has is
+	// unreachable there.
+	// +kubebuilder:validation:MaxItems=256
+	// +listType=set
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
+	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self).prefixLength() > 0 && cidr(self).prefixLength() < (cidr(self).ip().family() == 4 ? 32 : 128)",message="must be a range, neither all addresses nor one"
+	Aggregates []string `json:"aggregates,omitempty"`
+	// RackRanges are aggregates, too: the ranges of pools with a topologyKey that belong to the router's own value
+	// of that label.
+	RackRanges bool `json:"rackRanges,omitempty"`
+	// SummaryOnly keeps the routes inside the aggregates back from those who are told the aggregates.
+	SummaryOnly bool `json:"summaryOnly,omitempty"`
+	// Services advertises addresses of Services, to BGPPeers only: other nodes have a kube-proxy of their own.
+	Services *ServiceAdvertisement `json:"services,omitempty"`
 	// Communities (RFC 1997, "64512:100" or a well-known name) and large communities (RFC 8092, "1:2:3").
 	// +kubebuilder:validation:MaxItems=256
 	// +listType=set

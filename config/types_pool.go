@@ -15,7 +15,7 @@ const (
 	UseLoadBalancers PoolUse = "loadBalancers"
 )
 
-// AddressPool is a range that blocks are cut from.
+// AddressPool is a range that blocks are cut from, or that Services of type LoadBalancer get addresses of.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories=podroute,shortName=apool
@@ -23,6 +23,8 @@ const (
 // +kubebuilder:printcolumn:name=CIDR,type=string,JSONPath=`.spec.cidr`
 // +kubebuilder:printcolumn:name=Block,type=integer,JSONPath=`.spec.blockSize`
 // +kubebuilder:printcolumn:name=Use,type=string,JSONPath=`.spec.use`,priority=1
+// +kubebuilder:printcolumn:name=Given,type=integer,JSONPath=`.status.given`
+// +kubebuilder:printcolumn:name=Free,type=integer,JSONPath=`.status.free`
 // +kubebuilder:printcolumn:name=Disabled,type=boolean,JSONPath=`.spec.disabled`,priority=1
 // +kubebuilder:printcolumn:name=Accepted,type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
@@ -32,14 +34,36 @@ type AddressPool struct {
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
 	// +required
-	Spec   AddressPoolSpec `json:"spec,omitempty"`
-	Status Status          `json:"status,omitempty"`
+	Spec   AddressPoolSpec   `json:"spec,omitempty"`
+	Status AddressPoolStatus `json:"status,omitempty"`
 }
 
-// AddressPoolSpec says what the range is for. CIDR, BlockSize, TopologyKey and TopologySize never change.
+// AddressPoolStatus is what podroute says of a pool.
 //
 // +kubebuilder:object:generate=true
-// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || cidr(self.cidr).prefixLength() <= (cidr(self.cidr).ip().family() == 4 ? 30 : 126)",message="cidr must be /30 or shorter, /126 for IPv6"
+type AddressPoolStatus struct {
+	Status `json:",inline"`
+	// PoolCounts of a pool for load balancers.
+	PoolCounts `json:",inline"`
+}
+
+// PoolCounts tell how full a pool for load balancers is, in addresses. 2147483647 stands for that many or more.
+//
+// +kubebuilder:object:generate=true
+type PoolCounts struct {
+	// Given to Services, each counted once however many share it.
+	Given *int32 `json:"given,omitempty"`
+	// Free for Services that do not ask for one by name.
+	Free *int32 `json:"free,omitempty"`
+}
+
+// AddressPoolSpec says what the range is for. CIDR, BlockSize, TopologyKey, TopologySize and Use never change.
+//
+// +kubebuilder:object:generate=true
+// +kubebuilder:validation:XValidation:rule="!has(self.use) || self.use != 'loadBalancers' || ((!has(self.blockSize) || self.blockSize == 0) && !has(self.topologyKey) && !has(self.topologySize) && !has(self.nodeSelector))",message="blockSize, topologyKey, topologySize and nodeSelector have no effect with use loadBalancers: no node owns its addresses"
+// +kubebuilder:validation:XValidation:rule="!has(self.serviceSelector) || (has(self.use) && self.use == 'loadBalancers')",message="serviceSelector goes with use loadBalancers"
+// +kubebuilder:validation:XValidation:rule="(has(self.use) && self.use == 'loadBalancers') == (has(oldSelf.use) && oldSelf.use == 'loadBalancers')",message="use must not change: write a pool of another name"
+// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || (has(self.use) && self.use == 'loadBalancers') || cidr(self.cidr).prefixLength() <= (cidr(self.cidr).ip().family() == 4 ? 30 : 126)",message="cidr must be /30 or shorter, /126 for IPv6"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.blockSize) || self.blockSize == 0 || (self.blockSize >= cidr(self.cidr).prefixLength() && self.blockSize <= (cidr(self.cidr).ip().family() == 4 ? 30 : 126))",message="blockSize must lie between the length of cidr and 30, 126 for IPv6"
 // +kubebuilder:validation:XValidation:rule="(has(self.topologyKey) && size(self.topologyKey) > 0) == (has(self.topologySize) && self.topologySize != 0)",message="topologyKey and topologySize go together"
 // +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || !has(self.exclusions) || (!(self.cidr in self.exclusions) && self.exclusions.all(e, !isCIDR(e) || cidr(self.cidr).containsCIDR(e)))",message="exclusions must lie inside cidr, and not be the whole of it"
@@ -57,9 +81,11 @@ type AddressPoolSpec struct {
 	BlockSize int32 `json:"blockSize,omitempty"`
 	// NodeSelector selects the nodes that may own blocks.
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
-	// NamespaceSelector selects the namespaces whose pods get addresses of this pool. Their pods get addresses
-	// of that family from no other pool. Absent: the pool is for all other pods.
+	// NamespaceSelector selects the namespaces whose pods, or Services, get addresses of this pool. They get addresses
+	// of that family from no other pool. Absent: the pool is for all others.
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
+	// ServiceSelector selects Services by their labels, with use loadBalancers. With NamespaceSelector, both must.
+	ServiceSelector *metav1.LabelSelector `json:"serviceSelector,omitempty"`
 	// TopologyKey is a node label, podroute.io/rack for instance: the pool is cut into one range per value of the
 	// label, and a node claims blocks of its own value's range only, so that a rack has one aggregate, which is
 	// the routers' to originate.
@@ -75,15 +101,17 @@ type AddressPoolSpec struct {
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
 	Exclusions []string `json:"exclusions,omitempty"`
-	// Reservations are sub-ranges whose addresses are given only to pods that ask for them (AnnotationAddresses).
+	// Reservations are sub-ranges whose addresses are given only to pods that ask for them (AnnotationAddresses), or
+	// Services (AnnotationLoadBalancerIPs).
 	// +kubebuilder:validation:MaxItems=256
 	// +listType=set
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
 	Reservations []string `json:"reservations,omitempty"`
-	// Use is what the addresses are for: pods (default). loadBalancers is not yet served.
+	// Use is what the addresses are for: pods (default) or loadBalancers.
 	Use PoolUse `json:"use,omitempty"`
-	// Disabled stops claims; blocks in use stay, and give addresses only while no other pool has any.
+	// Disabled stops claims; blocks in use stay, and give addresses only while no other pool has any. Services keep
+	// what they have.
 	Disabled bool `json:"disabled,omitempty"`
 }
 

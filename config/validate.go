@@ -81,13 +81,17 @@ func (r *report) lengths(field string, l *LengthRange, highest int64) {
 // advertisement checks an Advertisement by itself.
 func (r *report) advertisement(s *AdvertisementSpec) {
 	r.selector("spec.nodeSelector", s.NodeSelector)
-	if !s.PodSubnets && !s.NodeAddresses && len(s.Connected) == 0 && len(s.Prefixes) == 0 {
-		r.add("spec", "advertises nothing", "set one of podSubnets, nodeAddresses, connected, prefixes")
+	sums := len(s.Aggregates) > 0 || s.RackRanges
+	if !s.PodSubnets && !s.NodeAddresses && len(s.Connected) == 0 && len(s.Prefixes) == 0 && !sums && s.Services == nil {
+		r.add("spec", "advertises nothing", "set one of podSubnets, nodeAddresses, connected, prefixes, aggregates, rackRanges, services")
+	}
+	if s.SummaryOnly && !sums {
+		r.add("spec.summaryOnly", "has no effect without aggregates or rackRanges", "name the aggregates, or remove it")
 	}
 	for _, list := range []struct {
 		field string
 		items int
-	}{{"spec.peers", len(s.Peers)}, {"spec.prefixes", len(s.Prefixes)}, {"spec.communities", len(s.Communities)}} {
+	}{{"spec.peers", len(s.Peers)}, {"spec.prefixes", len(s.Prefixes)}, {"spec.aggregates", len(s.Aggregates)}, {"spec.communities", len(s.Communities)}} {
 		r.atMost(list.field, list.items)
 	}
 	for i, name := range s.Peers {
@@ -95,14 +99,13 @@ func (r *report) advertisement(s *AdvertisementSpec) {
 			r.addf(indexed("spec.peers", i), "remove it", "%q is empty or there twice", name)
 		}
 	}
+	r.services(s.Services)
 	r.cidrs("spec.connected", s.Connected, nil)
-	var seen []netip.Prefix // prefixes may overlap here: an aggregate and a part of it
-	for i, text := range s.Prefixes {
-		p, ok := r.cidr(indexed("spec.prefixes", i), text)
-		if ok && slices.Contains(seen, p) {
-			r.addf(indexed("spec.prefixes", i), "remove one", "%s is there twice", p)
+	r.named("spec.prefixes", s.Prefixes)
+	for i, p := range r.named("spec.aggregates", s.Aggregates) {
+		if p.IsValid() && (p.Bits() == 0 || p.IsSingleIP()) {
+			r.addf(indexed("spec.aggregates", i), "name a range of addresses", "%s is no range: it is all addresses, or one", p)
 		}
-		seen = append(seen, p)
 	}
 	for i, c := range s.Communities {
 		field := indexed("spec.communities", i)
@@ -113,6 +116,19 @@ func (r *report) advertisement(s *AdvertisementSpec) {
 		}
 	}
 	r.between("spec.prepend", int64(s.Prepend), 0, 16)
+}
+
+// named reads prefixes that may overlap, because one may be a part of another; of one that cannot be read the zero Prefix.
+func (r *report) named(field string, list []string) []netip.Prefix {
+	var seen []netip.Prefix
+	for i, text := range list {
+		p, ok := r.cidr(indexed(field, i), text)
+		if ok && slices.Contains(seen, p) {
+			r.addf(indexed(field, i), "remove one", "%s is there twice", p)
+		}
+		seen = append(seen, p)
+	}
+	return seen
 }
 
 // wellKnown are the communities that have names (RFC 1997, 3765, 7999, 8326).
