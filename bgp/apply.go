@@ -16,6 +16,9 @@ import (
 // of neighbours whose filters have changed.
 func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	var errs []error
+	if between, ok := s.loosened(c); ok {
+		errs = s.apply(ctx, between)
+	}
 	rules := compile(c)
 	for _, p := range c.Peers {
 		if fams := p.withoutNextHop(); fams != nil {
@@ -50,11 +53,11 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	return errs
 }
 
-// prefixes are those of the paths, each once.
+// prefixes are those of the paths, each once, and whether it is an aggregate.
 func prefixes(paths []Path) map[netip.Prefix]bool {
 	out := map[netip.Prefix]bool{}
 	for _, p := range paths {
-		out[p.Prefix] = true
+		out[p.Prefix] = out[p.Prefix] || p.Aggregate
 	}
 	return out
 }
@@ -63,11 +66,11 @@ func (s *Speaker) applyPaths(c Config) []error {
 	var errs []error
 	old, wanted := prefixes(s.now.Paths), prefixes(c.Paths)
 	change := func(add bool, from, notIn map[netip.Prefix]bool) {
-		for prefix := range from {
-			if notIn[prefix] {
+		for prefix, aggregate := range from {
+			if was, is := notIn[prefix]; is && (!add || was == aggregate) {
 				continue
 			}
-			path, err := pathOf(prefix)
+			path, err := pathOf(c, prefix, aggregate)
 			switch {
 			case err != nil:
 			case add:

@@ -186,6 +186,9 @@ type Path struct {
 	Prepend int
 	// Peers are the names of those who are told; empty means all.
 	Peers []string
+	// Aggregate says that the prefix stands for others inside it whose paths are not told with it (RFC 4271 section
+	// 5.1.6); with SummaryOnly, who is told the aggregate is told nothing inside it.
+	Aggregate, SummaryOnly bool
 }
 
 // Learned is a route that the neighbours have given us, or that they have taken back.

@@ -16,6 +16,7 @@ func exportRules(c Config) []rule {
 	for _, p := range c.Peers {
 		rules = append(rules, exportFilter(c, p)...)
 	}
+	rules = append(rules, summaryRules(c)...)
 	rules = append(rules, nextHopRules(c, internal)...)
 	if c.Drain {
 		rules = append(rules, rule{Set: attributes{Communities: []string{gracefulShutdown}, LocalPref: lowest()}})

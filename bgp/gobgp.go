@@ -134,13 +134,20 @@ func sessionKey(c Config, p Peer) string {
 
 // pathOf is a path of ours: a bare prefix, because its attributes differ from peer to peer and are put on
 // by the export policy.
-func pathOf(prefix netip.Prefix) (*apiutil.Path, error) {
+func pathOf(c Config, prefix netip.Prefix, aggregate bool) (*apiutil.Path, error) {
 	nlri, err := gobgp.NewIPAddrPrefix(prefix)
 	if err != nil {
 		return nil, err
 	}
 	fam := familyOf(prefix.Addr()).gobgp()
 	out := &apiutil.Path{Family: fam, Nlri: nlri, Age: time.Now().Unix(), Attrs: []gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(0)}}
+	if aggregate {
+		who, err := gobgp.NewPathAttributeAggregator(c.AS, c.RouterID)
+		if err != nil {
+			return nil, err
+		}
+		out.Attrs = append(out.Attrs, gobgp.NewPathAttributeAtomicAggregate(), who)
+	}
 	if prefix.Addr().Is4() {
 		nh, err := gobgp.NewPathAttributeNextHop(netip.IPv4Unspecified())
 		if err != nil {

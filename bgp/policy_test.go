@@ -67,6 +67,14 @@ func TestPolicies(t *testing.T) {
 			c.Paths = append(c.Paths, Path{Prefix: pfx("10.130.5.0/24"), LocalPref: &med, Communities: []string{"64512:1"}})
 			return c
 		}(),
+		"aggregates": func() Config {
+			c := ours()
+			c.Transit = true
+			c.Peers = []Peer{them(), second}
+			c.Paths = append(c.Paths, Path{Prefix: pfx("10.131.0.0/20"), Aggregate: true}, Path{Prefix: pfx("10.132.0.0/20"), Aggregate: true, SummaryOnly: true},
+				Path{Prefix: pfx("fd10:7::/48"), Aggregate: true, SummaryOnly: true, Peers: []string{"tor"}}, Path{Prefix: pfx("fd10:8::/48"), SummaryOnly: true, Peers: []string{"unheard-of"}})
+			return c
+		}(),
 		"attributes": func() Config {
 			c := ours()
 			c.Peers = []Peer{them(), second}
