@@ -39,6 +39,9 @@ func TestGolden(t *testing.T) {
 			PodLinks: "pr", Masquerade: true, PodCIDRs: prefixes("10.1.0.0/24", "fd00:1::/64"),
 			Direct: prefixes("0.0.0.0/1", "128.0.0.0/1", "ff00::/8"),
 		}},
+		{"watched", Config{PodLinks: "pr", Watch: &Watch{
+			Services: prefixes("203.0.113.7/32", "203.0.113.9/32", "2001:db8:f::7/128"), Uplinks: []string{"eth0", "eth1"},
+		}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -215,14 +215,7 @@ func (k *kernel) change(have, want *ruleset) error {
 	if err := k.flush(); err != nil {
 		return err
 	}
-	for i, c := range want.chains {
-		if reflect.DeepEqual(have.chains[i], c) {
-			continue // its counters stay
-		}
-		target := k.chain(c)
-		k.conn.FlushChain(target)
-		k.addRules(target, c.rules)
-	}
+	k.exchangeRules(have, want)
 	if err := k.flush(); err != nil {
 		return err
 	}
@@ -230,6 +223,31 @@ func (k *kernel) change(have, want *ruleset) error {
 		return fmt.Errorf("table inet %s is as desired, but old sets are left in it: %w", tableName, err)
 	}
 	return nil
+}
+
+// exchangeRules puts the chains that differ into the batch; the counters of others stay.
+func (k *kernel) exchangeRules(have, want *ruleset) {
+	there, wanted := have.chainsByName(), want.chainsByName()
+	for _, c := range want.chains {
+		old, known := there[c.name]
+		if known && reflect.DeepEqual(old, c) {
+			continue
+		}
+		target := k.chain(c)
+		if known {
+			k.conn.FlushChain(target)
+		} else {
+			k.conn.AddChain(target)
+		}
+		k.addRules(target, c.rules)
+	}
+	for _, c := range have.chains {
+		if _, keep := wanted[c.name]; !keep {
+			target := k.chain(c)
+			k.conn.FlushChain(target)
+			k.conn.DelChain(target)
+		}
+	}
 }
 
 // rebuild deletes the table, if there is one, and writes it anew, with one batch.
@@ -262,7 +280,7 @@ func (k *kernel) addSets(have, want *ruleset) error {
 		if _, ok := present[s.name]; ok {
 			continue
 		}
-		target := k.set(s, uint32(i+1)) //nolint:gosec // at most four sets
+		target := k.set(s, uint32(i+1)) //nolint:gosec // at most six sets
 		if err := k.conn.AddSet(target, nil); err != nil {
 			return fmt.Errorf("set %s: %w", s.name, err)
 		}

@@ -24,6 +24,8 @@ type Config struct {
 	NodeAddrs []netip.Addr
 	// Masquerade switches masquerading on. Anti-spoofing is always on.
 	Masquerade bool
+	// Watch counts traffic from outside; nil: nothing is counted.
+	Watch *Watch
 }
 
 // Options are what a Table needs from its surroundings.
@@ -130,11 +132,7 @@ func (c Config) validate() error {
 	if len(c.PodLinks) >= ifNameSize {
 		errs = append(errs, fmt.Errorf("prefix of pod links' names %q: longer than a link's name", c.PodLinks))
 	}
-	for _, p := range append(append([]netip.Prefix(nil), c.PodCIDRs...), c.Direct...) {
-		if !p.IsValid() {
-			errs = append(errs, fmt.Errorf("prefix %v: not valid", p))
-		}
-	}
+	errs = append(errs, valid(c.PodCIDRs), valid(c.Direct))
 	seen := map[bool]netip.Addr{}
 	for _, a := range c.NodeAddrs {
 		if !a.IsValid() || a.IsUnspecified() || a.Zone() != "" {
@@ -146,6 +144,20 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("node addresses %v and %v: at most one a family", other, a))
 		}
 		seen[is4] = a
+	}
+	if c.Watch != nil {
+		errs = append(errs, c.Watch.validate())
+	}
+	return errors.Join(errs...)
+}
+
+// valid reports prefixes that are none.
+func valid(prefixes []netip.Prefix) error {
+	var errs []error
+	for _, p := range prefixes {
+		if !p.IsValid() {
+			errs = append(errs, fmt.Errorf("prefix %v: not valid", p))
+		}
 	}
 	return errors.Join(errs...)
 }

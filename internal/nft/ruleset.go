@@ -77,9 +77,18 @@ func compile(c Config) (*ruleset, error) {
 		hook: *nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityRaw,
 		rules: antiSpoofing(c.PodLinks),
 	}}}
-	if !c.Masquerade {
-		return rs, nil // no nat chain at all: without one the kernel need not track connections
+	if c.Masquerade { // no nat chain at all otherwise: without one the kernel need not track connections
+		rs.masquerading(c)
 	}
+	if c.Watch != nil {
+		watch, sets := watching(c)
+		rs.chains, rs.sets = append(rs.chains, watch), append(rs.sets, sets...)
+	}
+	return rs, nil
+}
+
+// masquerading adds the chain that translates, and its sets.
+func (rs *ruleset) masquerading(c Config) {
 	out := chain{
 		name: "postrouting", kind: nftables.ChainTypeNAT,
 		hook: *nftables.ChainHookPostrouting, priority: *nftables.ChainPriorityNATSource,
@@ -99,7 +108,6 @@ func compile(c Config) (*ruleset, error) {
 		out.rules = append(out.rules, masquerade(f, c.PodLinks, pods, direct, node))
 	}
 	rs.chains = append(rs.chains, out)
-	return rs, nil
 }
 
 func newSet(name string, f family, prefixes []netip.Prefix) set {
@@ -197,7 +205,15 @@ func (r rule) udata() []byte { return userdata.AppendString(nil, userdata.TypeCo
 // equal reports whether two tables are the same in everything but counts.
 func (rs *ruleset) equal(o *ruleset) bool {
 	return rs.absent == o.absent && rs.foreign == o.foreign &&
-		reflect.DeepEqual(rs.chains, o.chains) && reflect.DeepEqual(rs.byName(), o.byName())
+		reflect.DeepEqual(rs.chainsByName(), o.chainsByName()) && reflect.DeepEqual(rs.byName(), o.byName())
+}
+
+func (rs *ruleset) chainsByName() map[string]chain {
+	m := make(map[string]chain, len(rs.chains))
+	for _, c := range rs.chains {
+		m[c.name] = c
+	}
+	return m
 }
 
 func (rs *ruleset) byName() map[string]set {
@@ -208,17 +224,17 @@ func (rs *ruleset) byName() map[string]set {
 	return m
 }
 
-// mustRebuild reports that want cannot be reached by adding sets and exchanging rules, and why.
+// mustRebuild reports that want cannot be reached by adding sets, chains and rules, and why.
 func (rs *ruleset) mustRebuild(want *ruleset) (reason string, yes bool) {
 	if rs.absent || rs.foreign != "" {
 		return rs.foreign, true
 	}
-	sameBase := slices.EqualFunc(rs.chains, want.chains, func(a, b chain) bool {
-		a.rules, b.rules = nil, nil
-		return reflect.DeepEqual(a, b)
-	})
-	if !sameBase {
-		return "other chains", true
+	there, wanted := rs.chainsByName(), want.chainsByName()
+	for name, c := range there {
+		w, known := wanted[name]
+		if known && (c.kind != w.kind || c.hook != w.hook || c.priority != w.priority) || !known && !slices.Contains(chainNames(), name) {
+			return "chain " + name, true
+		}
 	}
 	have := rs.byName()
 	for _, s := range want.sets {
@@ -228,6 +244,9 @@ func (rs *ruleset) mustRebuild(want *ruleset) (reason string, yes bool) {
 	}
 	return "", false
 }
+
+// chainNames are those that a Config may ask for.
+func chainNames() []string { return []string{"prerouting", "postrouting", watchChain} }
 
 // describe says in a word what of rs is not as in want.
 func (rs *ruleset) describe(want *ruleset) string {

@@ -175,6 +175,8 @@ func TestConfigErrors(t *testing.T) {
 		{"zero prefix", func(c *Config) { c.Direct = append(c.Direct, netip.Prefix{}) }, "not valid"},
 		{"two node addresses", func(c *Config) { c.NodeAddrs = addrs("192.0.2.1", "192.0.2.2") }, "192.0.2.1 and 192.0.2.2: at most one a family"},
 		{"zoned node address", func(c *Config) { c.NodeAddrs = addrs("fe80::1%eth0") }, "not an address to send from"},
+		{"zero service address", func(c *Config) { c.Watch = &Watch{Services: []netip.Prefix{{}}} }, "not valid"},
+		{"long uplink", func(c *Config) { c.Watch = &Watch{Uplinks: []string{"0123456789abcdef"}} }, "no name of a link"},
 		{"zero node address", func(c *Config) { c.NodeAddrs = append(c.NodeAddrs, netip.Addr{}) }, "not an address to send from"},
 	}
 	for _, tt := range tests {
