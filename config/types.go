@@ -144,10 +144,20 @@ type RouterConfigSpec struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	BlockQuarantine *metav1.Duration `json:"blockQuarantine,omitempty"`
+	// LoadBalancers says which Services get addresses of pools with use loadBalancers.
+	LoadBalancers LoadBalancersSpec `json:"loadBalancers,omitempty"`
 	// Drain says when nodes are drained by themselves, and how long that may take.
 	Drain *DrainSpec `json:"drain,omitempty"`
 	// ResilientHashing is how routers (role Router) spread flows to service addresses. On unless it is disabled.
 	ResilientHashing *ResilientHashingSpec `json:"resilientHashing,omitempty"`
+}
+
+// LoadBalancersSpec says which Services of type LoadBalancer are ours.
+//
+// +kubebuilder:object:generate=true
+type LoadBalancersSpec struct {
+	// RequireClass: only those with the loadBalancerClass podroute.io/bgp. Without it those without a class, too.
+	RequireClass bool `json:"requireClass,omitempty"`
 }
 
 // MasqueradeSpec says whose source address pod traffic has that leaves the cluster: the node's.
