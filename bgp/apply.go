@@ -35,7 +35,7 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 		theirs := rules
 		if c.passesOn() {
 			// For what is passed on; the table does it for itself.
-			theirs.Import = append([]rule{{From: fromExternal, Carrying: gracefulShutdown, Set: attributes{LocalPref: lowest()}}}, rules.Import...)
+			theirs.Import = append([]rule{{From: fromExternal, Carrying: patterns([]string{gracefulShutdown}), Set: attributes{LocalPref: lowest()}}}, rules.Import...)
 		} else {
 			theirs.Import = rules.Import[:1] // our own
 		}
@@ -43,6 +43,7 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 			return append(errs, fmt.Errorf("set policies: %w", err))
 		}
 	}
+	errs = append(errs, s.withdrawFirst(ctx, c)...)
 	errs = append(errs, s.applyPaths(c)...)
 	kept, peerErrs := s.applyPeers(ctx, c)
 	errs = append(errs, peerErrs...)
@@ -246,7 +247,7 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		s.sessions.bar(d.peer, ReasonBadAS, fmt.Sprintf("the neighbour has our own AS number, %d, and is configured as external: tried again in %v", p.localAS(s.now), later))
 		err = s.remove(ctx, p, false)
 		s.agenda.set(d.peer, restore, time.Now().Add(later))
-	case d.what == softOut:
+	case d.what == softOut, d.what == tell:
 		err = s.soft(ctx, d.peer, api.ResetPeerRequest_DIRECTION_OUT)
 	case d.what == endStale && !s.sessions.isUp(d.peer):
 		s.giveUp(d.peer)

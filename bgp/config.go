@@ -91,12 +91,6 @@ func (r PrefixRange) contains(p netip.Prefix) bool {
 	return r.Min <= p.Bits() && p.Bits() <= r.Max && r.Prefix.Bits() <= p.Bits() && r.Prefix.Contains(p.Addr())
 }
 
-// Filter accepts and rejects prefixes; Reject wins. On import, Accept adds to Config.Import; on export,
-// an empty Accept means everything.
-type Filter struct {
-	Accept, Reject []PrefixRange
-}
-
 // Peer is a neighbour.
 type Peer struct {
 	// Name is unique among the peers; states and errors carry it.

@@ -73,7 +73,7 @@ func countAdvertised(ctx context.Context, srv *server.BgpServer, known map[netip
 func decide(rules []rule, peer netip.Addr, prefix netip.Prefix) verdict {
 	for _, r := range rules {
 		if r.Verdict != pass && (r.From == anywhere || r.From == fromUs) && r.concerns(peer) &&
-			r.Carrying == "" && r.Loops == nil && r.covers(prefix) {
+			r.Carrying == nil && r.Path == (PathMatch{}) && r.Loops == nil && r.covers(prefix) {
 			return r.Verdict
 		}
 	}
@@ -86,17 +86,17 @@ func (r rule) covers(p netip.Prefix) bool {
 		return false
 	}
 	if r.index[p] {
-		return !r.Except
+		return true
 	}
 	if len(r.Prefixes) == 0 && r.index == nil {
 		return true
 	}
 	for _, x := range r.Prefixes {
 		if x.contains(p) {
-			return !r.Except
+			return true
 		}
 	}
-	return r.Except
+	return false
 }
 
 // indexed makes a rule with many single prefixes quick to match.

@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -22,6 +23,9 @@ func exportRules(c Config) []rule {
 		rules = append(rules, rule{Set: attributes{Communities: []string{gracefulShutdown}, LocalPref: lowest()}})
 	}
 	rules = append(rules, ownRules(c, external)...)
+	for _, p := range c.Peers {
+		rules = append(rules, chosenRules(c, p)...)
+	}
 	switch {
 	case c.Transit:
 		rules = append(rules, rule{From: fromInternal, Verdict: accept}, rule{From: fromExternal, Verdict: accept})
@@ -58,9 +62,9 @@ func sides(c Config) (internal, external []netip.Addr, reflects bool) {
 func scopeRules(external []netip.Addr) []rule {
 	var rules []rule
 	for _, from := range []source{fromInternal, fromExternal} {
-		rules = append(rules, rule{From: from, Carrying: "65535:65282", Verdict: reject}) // NO_ADVERTISE
+		rules = append(rules, rule{From: from, Carrying: patterns([]string{"no-advertise"}), Verdict: reject})
 		if external != nil {
-			rules = append(rules, rule{From: from, Peers: external, Carrying: "65535:65281", Verdict: reject}) // NO_EXPORT
+			rules = append(rules, rule{From: from, Peers: external, Carrying: patterns([]string{"no-export"}), Verdict: reject})
 		}
 	}
 	return rules
@@ -68,22 +72,97 @@ func scopeRules(external []netip.Addr) []rule {
 
 // exportFilter takes away what a peer's own filter does not let through.
 func exportFilter(c Config, p Peer) []rule {
-	rules := ranged(nil, rule{Peers: p.key(), Verdict: reject}, p.Export.Reject)
+	var rules []rule
+	for _, m := range p.Export.Reject {
+		if m.plain() {
+			rules = matching(rules, rule{Peers: p.key(), Verdict: reject}, []Match{m})
+			continue
+		}
+		for _, from := range learnedFor(c, p) {
+			rules = matching(rules, rule{From: from, Peers: p.key(), Verdict: reject}, []Match{m})
+		}
+	}
+	if own := heldFrom(c, p); own != nil {
+		rules = ranged(rules, rule{From: fromUs, Peers: p.key(), Verdict: reject}, exactly(own))
+	}
 	for _, fam := range p.withoutNextHop() {
 		for _, from := range throughUs(c, p) {
 			rules = append(rules, rule{From: from, Peers: p.key(), Family: fam, Verdict: reject})
 		}
 	}
-	if len(p.Export.Accept) == 0 {
-		return rules
+	return rules
+}
+
+// chosenRules pass on what a peer's filter names, where that is all that it lets through.
+func chosenRules(c Config, p Peer) []rule {
+	var rules []rule
+	if !p.Export.only() {
+		return nil
 	}
-	some := ranged(nil, rule{Peers: p.key(), Except: true, Verdict: reject}, p.Export.Accept)
-	for _, fam := range []Family{IPv4, IPv6} {
-		if !slices.ContainsFunc(some, func(r rule) bool { return r.Family == fam }) {
-			some = append(some, rule{Peers: p.key(), Family: fam, Verdict: reject})
+	for _, from := range learnedFor(c, p) {
+		rules = matching(rules, rule{From: from, Peers: p.key(), Verdict: accept}, p.Export.Accept)
+		rules = append(rules, rule{From: from, Peers: p.key(), Verdict: reject})
+	}
+	return rules
+}
+
+// learnedFor are where the routes came from that are passed on to a peer.
+func learnedFor(c Config, p Peer) []source {
+	switch _, _, reflects := sides(c); {
+	case c.Transit:
+		return []source{fromInternal, fromExternal}
+	case reflects && p.internal(c):
+		return []source{fromInternal}
+	}
+	return nil
+}
+
+// heldFrom are our own prefixes that a peer's filter holds back from it. Which communities and AS path they have is
+// known here, and not yet where gobgp tries the filter.
+func heldFrom(c Config, p Peer) []netip.Prefix {
+	f := p.Export
+	attributes := func(m Match) bool { return !m.plain() }
+	if !f.only() && !slices.ContainsFunc(f.Reject, attributes) {
+		return nil
+	}
+	var out []netip.Prefix
+	for prefix, path := range toldTo(c, p) {
+		o := path.offered(c, p)
+		holds := func(m Match) bool { return m.holds(prefix, o) }
+		if slices.ContainsFunc(f.Reject, holds) || f.only() && !slices.ContainsFunc(f.Accept, holds) {
+			out = append(out, prefix)
 		}
 	}
-	return append(rules, some...)
+	slices.SortFunc(out, func(a, b netip.Prefix) int { return cmp.Or(a.Addr().Compare(b.Addr()), a.Bits()-b.Bits()) })
+	return out
+}
+
+// toldTo are our paths as a peer is told them: one that names it wins over one for all.
+func toldTo(c Config, p Peer) map[netip.Prefix]Path {
+	out := map[netip.Prefix]Path{}
+	for _, path := range c.Paths {
+		named := slices.Contains(path.Peers, p.Name)
+		if before, ok := out[path.Prefix]; (len(path.Peers) == 0 || named) && (!ok || named && len(before.Peers) == 0) {
+			out[path.Prefix] = path
+		}
+	}
+	return out
+}
+
+// offered is a path of ours as a peer gets it.
+func (path Path) offered(c Config, p Peer) *offer {
+	o := ourOffer()
+	if !p.internal(c) {
+		o.path = slices.Repeat([]uint32{p.localAS(c)}, 1+path.Prepend)
+	}
+	for _, x := range patterns(path.Communities) {
+		if x.large {
+			o.large = append(o.large, x.parts)
+		} else {
+			o.communities = append(o.communities, x.parts[0]<<16|x.parts[1])
+		}
+	}
+	return o
 }
 
 // throughUs are the routes whose next hop we are for a peer: our own always; those in transit unless they stay

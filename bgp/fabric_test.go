@@ -21,6 +21,14 @@ func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
+// among are routes by their prefixes alone.
+func among(ranges ...PrefixRange) (out []Match) {
+	for _, r := range ranges {
+		out = append(out, Match{Prefixes: r})
+	}
+	return out
+}
+
 // within is the range of all prefixes inside one.
 func within(s string) PrefixRange {
 	p := pfx(s)
@@ -269,6 +277,17 @@ func (r *raw) told() []string {
 // tor is the OPEN of the neighbour of pair.
 func tor() rawbgp.Open {
 	return rawbgp.Open{AS: 65001, ID: addr("10.0.0.1"), Hold: 90, IPv4: true, IPv6: true, GracefulRestart: &rawbgp.GracefulRestart{Time: 20, Forwarding: true}}
+}
+
+// isTold waits until these prefixes, in order, are all that it is told.
+func (r *raw) isTold(step string, want []string) {
+	r.t.Helper()
+	nstest.Within(r.t, 10*time.Second, func() error {
+		if got := r.told(); !slices.Equal(got, want) {
+			return fmt.Errorf("%s: told %v, want %v", step, got, want)
+		}
+		return nil
+	})
 }
 
 func prefixList(s ...string) []netip.Prefix {

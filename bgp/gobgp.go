@@ -199,9 +199,6 @@ func (r rule) statement(name string) (*api.Statement, []*api.DefinedSet) {
 		}
 		sets = append(sets, set)
 		cond.PrefixSet = &api.MatchSet{Name: set.Name, Type: api.MatchSet_TYPE_ANY}
-		if r.Except {
-			cond.PrefixSet.Type = api.MatchSet_TYPE_INVERT
-		}
 	} else if r.Family != 0 {
 		cond.AfiSafiIn = []*api.Family{r.Family.api()}
 	}
@@ -213,11 +210,7 @@ func (r rule) statement(name string) (*api.Statement, []*api.DefinedSet) {
 		sets = append(sets, set)
 		cond.NeighborSet = &api.MatchSet{Name: set.Name, Type: api.MatchSet_TYPE_ANY}
 	}
-	if r.Carrying != "" {
-		set := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_COMMUNITY, Name: name + "-community", List: []string{r.Carrying}}
-		sets = append(sets, set)
-		cond.CommunitySet = &api.MatchSet{Name: set.Name, Type: api.MatchSet_TYPE_ANY}
-	}
+	sets = append(sets, r.carried(name, cond)...)
 	if r.Loops != nil {
 		set := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_AS_PATH, Name: name + "-path"}
 		for _, l := range r.Loops {
@@ -226,11 +219,41 @@ func (r rule) statement(name string) (*api.Statement, []*api.DefinedSet) {
 		sets = append(sets, set)
 		cond.AsPathSet = &api.MatchSet{Name: set.Name, Type: api.MatchSet_TYPE_ANY}
 	}
+	if list := r.Path.expressions(); list != nil {
+		set := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_AS_PATH, Name: name + "-path", List: list}
+		sets = append(sets, set)
+		cond.AsPathSet = &api.MatchSet{Name: set.Name, Type: api.MatchSet_TYPE_ALL}
+	}
+	if n := r.Path.MaxLength; n > 0 {
+		cond.AsPathLength = &api.AsPathLength{Type: api.Comparison_COMPARISON_LE, Length: uint32(n)}
+	}
 	act := r.Set.actions()
 	act.RouteAction = map[verdict]api.RouteAction{
 		accept: api.RouteAction_ROUTE_ACTION_ACCEPT, reject: api.RouteAction_ROUTE_ACTION_REJECT,
 	}[r.Verdict]
 	return &api.Statement{Name: name, Conditions: cond, Actions: act}, sets
+}
+
+// carried are the sets of communities that a rule's condition refers to.
+func (r rule) carried(name string, cond *api.Conditions) (sets []*api.DefinedSet) {
+	small := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_COMMUNITY, Name: name + "-community"}
+	large := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_LARGE_COMMUNITY, Name: name + "-large"}
+	for _, c := range r.Carrying {
+		if c.large {
+			large.List = append(large.List, c.expression())
+		} else {
+			small.List = append(small.List, c.expression())
+		}
+	}
+	if small.List != nil {
+		sets = append(sets, small)
+		cond.CommunitySet = &api.MatchSet{Name: small.Name, Type: api.MatchSet_TYPE_ALL}
+	}
+	if large.List != nil {
+		sets = append(sets, large)
+		cond.LargeCommunitySet = &api.MatchSet{Name: large.Name, Type: api.MatchSet_TYPE_ALL}
+	}
+	return sets
 }
 
 func (a attributes) actions() *api.Actions {

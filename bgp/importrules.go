@@ -12,11 +12,11 @@ func importRules(c Config) []rule {
 	rules = ranged(rules, rule{Verdict: reject}, inside(c.NeverEver))
 	rules = append(rules, loopRules(c)...)
 	for _, p := range c.Peers {
-		rules = ranged(rules, rule{Peers: p.key(), Verdict: reject}, p.Import.Reject)
+		rules = matching(rules, rule{Peers: p.key(), Verdict: reject}, p.Import.Reject)
 	}
 	for _, p := range c.Peers {
-		exact := slices.DeleteFunc(slices.Clone(p.Import.Accept), func(r PrefixRange) bool { return !r.exact() })
-		rules = ranged(rules, rule{Peers: p.key(), Verdict: accept}, exact)
+		exact := slices.DeleteFunc(slices.Clone(p.Import.Accept), func(m Match) bool { return !m.Prefixes.exact() })
+		rules = matching(rules, rule{Peers: p.key(), Verdict: accept}, exact)
 	}
 	rules = ranged(rules, rule{Verdict: reject}, c.Never)
 
@@ -24,6 +24,11 @@ func importRules(c Config) []rule {
 	for _, p := range c.Peers {
 		if p.Only != nil {
 			rules = ranged(rules, rule{Peers: p.key(), Verdict: accept}, exactly(p.Only))
+		}
+		if p.Import.Only {
+			rules = matching(rules, rule{Peers: p.key(), Verdict: accept}, p.Import.Accept)
+		}
+		if p.Only != nil || p.Import.Only {
 			closed = append(closed, p.key()...)
 		}
 	}
@@ -32,7 +37,9 @@ func importRules(c Config) []rule {
 	}
 	rules = ranged(rules, rule{Verdict: accept}, c.Import)
 	for _, p := range c.Peers {
-		rules = ranged(rules, rule{Peers: p.key(), Verdict: accept}, p.Import.Accept)
+		if !p.Import.Only {
+			rules = matching(rules, rule{Peers: p.key(), Verdict: accept}, p.Import.Accept)
+		}
 	}
 	return rules
 }

@@ -50,7 +50,7 @@ func (n *neighbour) accepts(p netip.Prefix, o *offer) bool {
 		return false
 	}
 	for _, r := range n.rules {
-		if r.covers(p) && (r.Loops == nil || o.goesRound(r.Loops)) {
+		if r.covers(p) && (r.Loops == nil || o.goesRound(r.Loops)) && o.fits(r.Carrying, r.Path) {
 			return r.Verdict == accept
 		}
 	}

@@ -20,6 +20,8 @@ type offer struct {
 	unordered      bool     // the AS path has a segment that is no AS_SEQUENCE
 	origin         uint8
 	localPref, med uint32
+	communities    []uint32
+	large          [][3]uint32
 	worn           bool       // LLGR_STALE
 	originator     netip.Addr // RFC 4456
 	alone          *pathSet   // the set of this path only, once there was one
@@ -50,6 +52,11 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 		case *gobgp.PathAttributeCommunities:
 			o.worn = slices.Contains(a.Value, llgrStale)
 			leaving = slices.Contains(a.Value, shutdown)
+			o.communities = append(o.communities, a.Value...)
+		case *gobgp.PathAttributeLargeCommunities:
+			for _, c := range a.Values {
+				o.large = append(o.large, [3]uint32{c.ASN, c.LocalData1, c.LocalData2})
+			}
 		case *gobgp.PathAttributeOriginatorId:
 			o.originator = a.Value
 		}
@@ -64,7 +71,8 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 // same says whether two offers are worth the same; neighbours say the same in many UPDATEs.
 func (o *offer) same(p *offer) bool {
 	return p != nil && o.hop == p.hop && o.unordered == p.unordered && o.origin == p.origin && o.localPref == p.localPref &&
-		o.med == p.med && o.worn == p.worn && o.originator == p.originator && slices.Equal(o.path, p.path)
+		o.med == p.med && o.worn == p.worn && o.originator == p.originator && slices.Equal(o.path, p.path) &&
+		slices.Equal(o.communities, p.communities) && slices.Equal(o.large, p.large)
 }
 
 // neighbourAS is the AS that gave the path to ours; 0: it began in ours.

@@ -45,9 +45,9 @@ type rule struct {
 	Peers    []netip.Addr // neighbours, without zones; nil means all
 	Family   Family       // 0 means both
 	Prefixes []PrefixRange
-	Except   bool   // all prefixes of Family but Prefixes
-	Carrying string // a community that the route must carry
-	Loops    []loop // the AS path goes round one of these
+	Carrying []pattern // communities that the route must carry, all of them
+	Path     PathMatch // what its AS path must be like
+	Loops    []loop    // the AS path goes round one of these
 	Set      attributes
 	Verdict  verdict
 

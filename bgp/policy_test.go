@@ -56,8 +56,8 @@ func TestPolicies(t *testing.T) {
 		"filters": func() Config {
 			c := ours()
 			p := them()
-			p.Import = Filter{Accept: []PrefixRange{{pfx("0.0.0.0/0"), 0, 0}, within("192.168.0.0/16")}, Reject: []PrefixRange{within("10.200.0.0/16")}}
-			p.Export = Filter{Accept: []PrefixRange{within("10.0.0.0/8")}, Reject: []PrefixRange{within("10.1.0.0/16")}}
+			p.Import = Filter{Accept: among(PrefixRange{pfx("0.0.0.0/0"), 0, 0}, within("192.168.0.0/16")), Reject: among(within("10.200.0.0/16"))}
+			p.Export = Filter{Accept: among(within("10.0.0.0/8")), Reject: among(within("10.1.0.0/16"))}
 			c.Peers = []Peer{p}
 			return c
 		}(),
@@ -120,7 +120,7 @@ func TestChangesConcernTheirNeighbour(t *testing.T) {
 	c.Peers = []Peer{a, b}
 	before := compile(c)
 	c.Peers = []Peer{a, b}
-	c.Peers[1].Import.Reject = []PrefixRange{within("10.200.0.0/16")}
+	c.Peers[1].Import.Reject = among(within("10.200.0.0/16"))
 	after := compile(c)
 	in, out := printsOf(before.Import), printsOf(before.Export)
 	if !in.same(printsOf(after.Import), a.Address) {
@@ -161,8 +161,8 @@ func TestSessionKey(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(*Peer){
-		"name": func(p *Peer) { p.Name = "x" }, "import": func(p *Peer) { p.Import.Accept = []PrefixRange{within("10.0.0.0/8")} },
-		"export": func(p *Peer) { p.Export.Reject = []PrefixRange{within("10.0.0.0/8")} }, "only": func(p *Peer) { p.Only = []netip.Prefix{} },
+		"name": func(p *Peer) { p.Name = "x" }, "import": func(p *Peer) { p.Import.Accept = among(within("10.0.0.0/8")) },
+		"export": func(p *Peer) { p.Export.Reject = among(within("10.0.0.0/8")) }, "only": func(p *Peer) { p.Only = []netip.Prefix{} },
 		"maximum": func(p *Peer) { p.MaxPrefixes = 9 }, "next hops": func(p *Peer) { p.NextHops = nil },
 		"own AS": func(p *Peer) { p.AllowOwnAS = 1 },
 	} {
@@ -196,7 +196,7 @@ func TestDecide(t *testing.T) {
 	t.Parallel()
 	c := ours()
 	p := them()
-	p.Export = Filter{Accept: []PrefixRange{within("10.0.0.0/8")}, Reject: []PrefixRange{within("10.1.0.0/16")}}
+	p.Export = Filter{Accept: among(within("10.0.0.0/8")), Reject: among(within("10.1.0.0/16"))}
 	c.Peers = []Peer{p}
 	c.Paths = []Path{{Prefix: pfx("10.130.2.0/24")}, {Prefix: pfx("10.1.1.0/24")}, {Prefix: pfx("192.168.0.0/24")}, {Prefix: pfx("fd10:2::/64")}}
 	c, _, _ = c.checked()

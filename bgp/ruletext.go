@@ -16,16 +16,16 @@ func (r rule) String() string {
 		fmt.Fprintf(&b, " %v", r.Family)
 	}
 	if len(r.Prefixes) > 0 {
-		if r.Except {
-			b.WriteString(" not")
-		}
 		b.WriteString(" in")
 		for _, p := range r.Prefixes {
 			fmt.Fprintf(&b, " %v", p)
 		}
 	}
-	if r.Carrying != "" {
-		fmt.Fprintf(&b, " carrying %s", r.Carrying)
+	for i, c := range r.Carrying {
+		fmt.Fprintf(&b, " %s %v", []string{"carrying", "and"}[min(i, 1)], c)
+	}
+	if text := r.Path.String(); text != "" {
+		b.WriteString(" path" + text)
 	}
 	if r.Loops != nil {
 		fmt.Fprintf(&b, " AS path %v", r.Loops)

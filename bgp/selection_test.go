@@ -111,10 +111,10 @@ func TestFiltersJudgeAnew(t *testing.T) {
 		}
 	}
 	check("at first", 2, "10.130.1.0/24 via 10.0.0.1,10.0.0.2", "10.130.2.0/24 via 10.0.0.1")
-	c.Peers[0].Import.Reject = []PrefixRange{within("10.130.1.0/24")}
+	c.Peers[0].Import.Reject = among(within("10.130.1.0/24"))
 	learnFrom(tab, c)
 	check("reject", 1, "10.130.1.0/24 via 10.0.0.2", "10.130.2.0/24 via 10.0.0.1")
-	c.Peers[0].Import = Filter{Accept: []PrefixRange{within("192.168.0.0/16")}}
+	c.Peers[0].Import = Filter{Accept: among(within("192.168.0.0/16"))}
 	learnFrom(tab, c)
 	check("accept", 3, "10.130.1.0/24 via 10.0.0.1,10.0.0.2", "10.130.2.0/24 via 10.0.0.1", "192.168.0.0/16 via 10.0.0.1")
 	c.Never = []PrefixRange{within("10.130.0.0/16")}

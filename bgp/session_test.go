@@ -100,22 +100,22 @@ func TestFiltersChangeUnderTheSession(t *testing.T) {
 	}{
 		{
 			"accept more",
-			Filter{Accept: []PrefixRange{within("192.168.0.0/16")}},
+			Filter{Accept: among(within("192.168.0.0/16"))},
 			[]string{"10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1", "192.168.0.0/16 via 10.0.0.1"},
 		},
 		{
 			"accept the default route by name",
-			Filter{Accept: []PrefixRange{{pfx("0.0.0.0/0"), 0, 0}}},
+			Filter{Accept: among(PrefixRange{pfx("0.0.0.0/0"), 0, 0})},
 			[]string{"0.0.0.0/0 via 10.0.0.1", "10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1"},
 		},
 		{
 			"a range is no name",
-			Filter{Accept: []PrefixRange{{pfx("0.0.0.0/0"), 0, 1}}},
+			Filter{Accept: among(PrefixRange{pfx("0.0.0.0/0"), 0, 1})},
 			[]string{"10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1"},
 		},
 		{
 			"reject wins",
-			Filter{Accept: []PrefixRange{within("10.130.0.0/16")}, Reject: []PrefixRange{within("10.130.3.0/24")}},
+			Filter{Accept: among(within("10.130.0.0/16")), Reject: among(within("10.130.3.0/24"))},
 			[]string{"10.130.1.0/24 via 10.0.0.1"},
 		},
 		{"back", Filter{}, []string{"10.130.1.0/24 via 10.0.0.1", "10.130.3.0/24 via 10.0.0.1"}},
@@ -125,10 +125,10 @@ func TestFiltersChangeUnderTheSession(t *testing.T) {
 		p.set(c)
 		p.learns(s.want...)
 	}
-	c.Peers[0].Export.Reject = []PrefixRange{within("10.130.2.0/24")}
+	c.Peers[0].Export.Reject = among(within("10.130.2.0/24"))
 	p.set(c)
 	r.withdraws("10.130.2.0/24")
-	c.Peers[0].Export = Filter{Accept: []PrefixRange{within("10.0.0.0/8")}}
+	c.Peers[0].Export = Filter{Accept: among(within("10.0.0.0/8"))}
 	p.set(c)
 	r.announces("10.130.2.0/24")
 	c.Peers[0].MaxPrefixes = 100

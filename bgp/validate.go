@@ -114,6 +114,11 @@ func (p Peer) check() error {
 	case p.Port < 1 || p.Port > 65535:
 		return fmt.Errorf("port %d: use 1 to 65535", p.Port)
 	}
+	for _, f := range []Filter{p.Import, p.Export} {
+		if err := f.check(); err != nil {
+			return err
+		}
+	}
 	for fam, nh := range p.NextHops {
 		if familyOf(nh) != fam && fam != IPv4 { // IPv4 over an IPv6 next hop is RFC 8950
 			return fmt.Errorf("next hop %v cannot serve %v", nh, fam)

@@ -122,7 +122,7 @@ func printDesired(w *strings.Builder, name string, d Desired) {
 	for _, q := range b.Peers {
 		p("    peer %s %v as=%d families=%v next-hops=%v down=%t passive=%t password=%t client=%t only=%v max=%d gr=%t/%v hold=%v import=+%s-%s export=+%s-%s",
 			q.Name, q.Address, q.AS, q.Families, q.NextHops, q.Down, q.Passive, q.Password != "", q.ReflectorClient, q.Only, q.MaxPrefixes,
-			q.GracefulRestart, q.RestartTime, q.Hold, rangesText(q.Import.Accept), rangesText(q.Import.Reject), rangesText(q.Export.Accept), rangesText(q.Export.Reject))
+			q.GracefulRestart, q.RestartTime, q.Hold, matchText(q.Import.Accept), matchText(q.Import.Reject), matchText(q.Export.Accept), matchText(q.Export.Reject))
 	}
 	for _, w := range d.BFD.Peers {
 		p("    bfd %s %v off=%t multihop=%t/%d tx=%v rx=%v multiplier=%d passive=%t auth={%v} key=%t",
@@ -137,6 +137,24 @@ func rangesText(rs []bgp.PrefixRange) string {
 	var parts []string
 	for _, r := range rs {
 		parts = append(parts, fmt.Sprintf("%v{%d,%d}", r.Prefix, r.Min, r.Max))
+	}
+	return "[" + strings.Join(parts, " ") + "]"
+}
+
+func matchText(ms []bgp.Match) string {
+	var parts []string
+	for _, m := range ms {
+		text := "all"
+		if r := m.Prefixes; r.Prefix.IsValid() {
+			text = fmt.Sprintf("%v{%d,%d}", r.Prefix, r.Min, r.Max)
+		}
+		if m.Family != 0 {
+			text += " " + m.Family.String()
+		}
+		if len(m.Communities) > 0 {
+			text += fmt.Sprintf(" carrying %v", m.Communities)
+		}
+		parts = append(parts, text+m.Path.String())
 	}
 	return "[" + strings.Join(parts, " ") + "]"
 }

@@ -116,14 +116,14 @@ func filter(f *config.PrefixFilter) bgp.Filter {
 	if f == nil {
 		return bgp.Filter{}
 	}
-	return bgp.Filter{Accept: ranges(f.Accept), Reject: ranges(f.Reject)}
+	return bgp.Filter{Accept: matches(f.Accept), Reject: matches(f.Reject)}
 }
 
-func ranges(in []config.PrefixRange) []bgp.PrefixRange {
-	var out []bgp.PrefixRange
+func matches(in []config.PrefixRange) []bgp.Match {
+	var out []bgp.Match
 	for _, r := range in {
 		p, lowest, highest := r.Bounds()
-		out = append(out, bgp.PrefixRange{Prefix: p, Min: lowest, Max: highest})
+		out = append(out, bgp.Match{Prefixes: bgp.PrefixRange{Prefix: p, Min: lowest, Max: highest}})
 	}
 	return out
 }

@@ -180,6 +180,15 @@ func Communities(c ...uint32) Attr {
 	return Attr{Optional | Transitive, AttrCommunities, v}
 }
 
+// LargeCommunity is the attribute LARGE_COMMUNITY (RFC 8092) with one community.
+func LargeCommunity(global, first, second uint32) Attr {
+	var v []byte
+	for _, x := range []uint32{global, first, second} {
+		v = binary.BigEndian.AppendUint32(v, x)
+	}
+	return Attr{Optional | Transitive, AttrLarge, v}
+}
+
 // NLRI is the encoding of prefixes (RFC 4271 section 4.3).
 func NLRI(prefixes ...netip.Prefix) []byte {
 	var b []byte
