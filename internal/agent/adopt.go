@@ -45,6 +45,7 @@ func (a *Agent) adopted(ctx context.Context) (bool, error) {
 
 // forget takes the mark away: the next start is a first one.
 func (a *Agent) forget() error {
+	a.lives.inOrder()
 	if err := os.Remove(filepath.Join(a.RunDir, bootMark)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("forget this run: %w", err)
 	}

@@ -45,6 +45,8 @@ type loop struct {
 	// applied are the blocks that are advertised, or may be.
 	applied []netip.Prefix
 	backoff time.Duration
+	// call fires when the neighbours may be called, after lives that were cut short.
+	call <-chan time.Time
 }
 
 // run turns the loop until told ends, or the operator wants this node to leave: then it returns where
@@ -101,8 +103,11 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.stir()
 		case <-a.bfd.Changed():
 			a.forsake(work)
+		case <-a.loop.call:
+			a.reconcile(work)
 		case now := <-settle.C:
 			a.prune(work)
+			a.lives.settle(sinceBoot(), a.loop.pruned)
 			if a.loop.mesh.over(now) {
 				a.reconcile(work)
 			}
@@ -175,7 +180,7 @@ func (a *Agent) hangUp(ctx context.Context, links []routes.Link) error {
 			hang = true
 		}
 	}
-	if !hang {
+	if !hang || !a.lives.calling {
 		return nil
 	}
 	if err := a.speaker.Set(ctx, cfg); err != nil {
@@ -205,6 +210,11 @@ func (a *Agent) apply(ctx context.Context) error {
 		a.loop.unserved = cni.InstallConflist(a.ConfDir, cni.Conflist{BinDir: a.BinDir, Socket: a.cniSocket()})
 		add("CNI configuration", a.loop.unserved)
 	}
+	if wait := a.held(); wait > 0 {
+		a.hold(wait)
+		return errors.Join(errs...)
+	}
+	a.lives.call(sinceBoot())
 	add("BFD", a.bfd.Set(ctx, d.BFD)) // before BGP: its first packet ends what neighbours have of an earlier life
 	add("BGP", a.speaker.Set(ctx, a.advertisable()))
 	return errors.Join(errs...)

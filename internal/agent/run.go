@@ -64,6 +64,7 @@ type Agent struct {
 	started time.Time
 	// restarted: this start adopted the routes of an earlier one.
 	restarted bool
+	lives     *lives
 	views     chan func(*loop)
 	leave     chan chan<- error
 	// stirred wakes the reporter.
@@ -144,6 +145,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	if a.restarted, err = a.adopted(ctx); err != nil {
 		return nil, err
 	}
+	a.lives = readLives(o.RunDir, o.Log, a.restarted)
 	a.blocks = newAddresses()
 	a.claims = newClaims(o.Log.With("part", "claims"), o.Cluster, a.blocks)
 	a.pods, err = cni.New(cni.Options{
@@ -178,6 +180,9 @@ func (a *Agent) stop(ctx context.Context, left chan<- error) error {
 	defer cancel()
 	if left == nil {
 		a.Log.Info("stopping; peers keep this node's routes for the restart time")
+		if a.loop.pruned {
+			a.lives.inOrder()
+		}
 		return a.speaker.Restart(ctx)
 	}
 	a.Log.Info("leaving; withdrawing this node's routes")
