@@ -19,6 +19,7 @@ type Status struct {
 const (
 	ConditionAccepted = "Accepted" // of an object: valid and in force
 	ConditionReady    = "Ready"    // of a NodeRouting: the readiness policy holds
+	ConditionDraining = "Draining" // of a NodeRouting: the node is drained; there is none while it is not
 )
 
 // SessionEstablished is the state of a session that carries routes (RFC 4271 section 8.2.2).
@@ -36,6 +37,7 @@ const SessionEstablished = "Established"
 // +kubebuilder:printcolumn:name=Pods,type=integer,JSONPath=`.status.pods`
 // +kubebuilder:printcolumn:name=Routes,type=integer,JSONPath=`.status.installedRoutes`
 // +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name=Draining,type=string,JSONPath=`.status.conditions[?(@.type=="Draining")].reason`
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name=Reason,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 type NodeRouting struct {
@@ -129,6 +131,8 @@ type NodeReport struct {
 	// of the node's readiness stands.
 	Undecided       bool
 	Reason, Message string
+	// Draining is how far the draining of the node is; nil: it is not drained.
+	Draining *Draining
 	// Routing is the state that is published as the node's NodeRouting.
 	Routing NodeRoutingStatus
 }

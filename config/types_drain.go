@@ -107,6 +107,12 @@ func (s RouterConfigSpec) Hashing() (buckets int, idle, unbalanced time.Duration
 	return int(h.Buckets), h.IdleTimer.Duration, h.UnbalancedTimer.Duration
 }
 
+// Draining is how far the draining of a node is: since when, a stage in a word, and a sentence.
+type Draining struct {
+	Since           time.Time
+	Reason, Message string
+}
+
 // DrainedBecause says why the configuration has a node drained, empty if it does not.
 func (s RouterConfigSpec) DrainedBecause(n Node) []string {
 	var why []string

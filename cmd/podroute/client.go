@@ -19,11 +19,18 @@ import (
 // runDir is where an agent's sockets lie, unless it was told otherwise.
 const runDir = "/run/podroute"
 
-// askTimeout bounds every question but leave.
+// askTimeout bounds every question but drain.
 const askTimeout = 15 * time.Second
 
-// ask calls fn with a client of the agent on this host, and puts what goes wrong in words.
+// ask calls fn with a client of the agent on this host, for askTimeout at most.
 func ask(ctx context.Context, dir string, fn func(context.Context, agentpb.AgentClient) error) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return converse(ctx, dir, fn)
+}
+
+// converse calls fn with a client of the agent on this host, and puts what goes wrong in words.
+func converse(ctx context.Context, dir string, fn func(context.Context, agentpb.AgentClient) error) error {
 	path := filepath.Join(dir, "agent.sock")
 	if _, err := os.Stat(path); err != nil {
 		if errors.Is(err, os.ErrPermission) {
@@ -36,8 +43,6 @@ func ask(ctx context.Context, dir string, fn func(context.Context, agentpb.Agent
 		return fmt.Errorf("connect to the agent: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	err = fn(ctx, agentpb.NewAgentClient(conn))
 	switch s, _ := status.FromError(err); {
 	case err == nil:

@@ -21,7 +21,7 @@ the network itself routes pod traffic, without encapsulation and without NAT.`,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newAgent(), newStatus(), newPeers(), newRoutes(), newPods(), newBlocks(), newDoctor(), newLeave(), newInstall(), newBFD())
+	root.AddCommand(newAgent(), newStatus(), newPeers(), newRoutes(), newPods(), newBlocks(), newDoctor(), newDrain(), newUndrain(), newLeave(), newInstall(), newBFD())
 	markUsage(root)
 	return root
 }

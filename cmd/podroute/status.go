@@ -53,6 +53,9 @@ func printStatus(w io.Writer, p *printer, s *agentpb.StatusResponse) {
 	} else {
 		row("Ready", "%s: %s", p.paint(red, "no"), s.GetReason())
 	}
+	if d := s.GetDrain(); d != nil {
+		row("Drained", "%s", drainText(p, d))
+	}
 	row("AS, router ID", "%d, %s", s.GetAs(), s.GetRouterId())
 	row("Addresses", "%s", orDash(strings.Join(s.GetAddresses(), ", ")))
 	row("Pod subnets", "%s", orDash(strings.Join(s.GetBlocks(), ", ")))

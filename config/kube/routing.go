@@ -99,11 +99,23 @@ func (h *herald) verify(ctx context.Context, node types.UID) error {
 	return nil
 }
 
-// conditions are those of a NodeRouting: Ready. While the agent is undecided, what was said before stands.
+// conditions are those of a NodeRouting: Ready, and Draining while the node is drained.
 func conditions(before []metav1.Condition, r config.NodeReport, now time.Time) []metav1.Condition {
+	out := []metav1.Condition{readyCondition(before, r, now)}
+	if d := r.Draining; d != nil {
+		out = append(out, metav1.Condition{
+			Type: config.ConditionDraining, Status: metav1.ConditionTrue, Reason: d.Reason, Message: d.Message,
+			LastTransitionTime: metav1.NewTime(d.Since.Truncate(time.Second)),
+		})
+	}
+	return out
+}
+
+// readyCondition is Ready. While the agent is undecided, what was said before stands.
+func readyCondition(before []metav1.Condition, r config.NodeReport, now time.Time) metav1.Condition {
 	i := slices.IndexFunc(before, func(c metav1.Condition) bool { return c.Type == config.ConditionReady })
 	if r.Undecided && i >= 0 {
-		return before
+		return before[i]
 	}
 	c := metav1.Condition{
 		Type: config.ConditionReady, Status: metav1.ConditionFalse, Reason: r.Reason, Message: r.Message, LastTransitionTime: metav1.NewTime(now),
@@ -117,5 +129,5 @@ func conditions(before []metav1.Condition, r config.NodeReport, now time.Time) [
 	if i >= 0 && before[i].Status == c.Status {
 		c.LastTransitionTime = before[i].LastTransitionTime
 	}
-	return []metav1.Condition{c}
+	return c
 }

@@ -40,6 +40,8 @@ type Desired struct {
 	BFD     bfd.Config
 	// Unnumbered are the links whose neighbours are peers.
 	Unnumbered []string
+	// Served are the service addresses that this node advertises, or would if it were not drained.
+	Served []netip.Prefix
 	// MinSessions is how many established sessions the readiness policy asks for.
 	MinSessions int
 	// Problems are what is wrong, object by object.
@@ -77,6 +79,7 @@ func desired(in Inputs) Desired {
 	d.shortages()
 	d.wiring()
 	d.speaker()
+	d.withhold()
 	return d.Desired
 }
 

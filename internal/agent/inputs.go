@@ -40,6 +40,8 @@ type Inputs struct {
 	Neighbours map[string]netip.Addr
 	// Lost are when BFD last lost peers, by name.
 	Lost map[string]time.Time
+	// Drain: this node is being drained; Withdraw: so far that its service addresses are not advertised any more.
+	Drain, Withdraw bool
 }
 
 // uplinks are the links that may lead to other machines: neither loopback nor a pod's.

@@ -36,12 +36,15 @@ type loop struct {
 	broken, unserved error
 	// node is the last that was known of this node's Node.
 	node config.Node
+	// tabled: the nftables table was written.
+	tabled bool
 	// pruned: what an earlier run left in the kernel and nobody confirmed is gone.
 	pruned bool
 	// failed is what the last turn could not do.
 	failed error
 	// mesh is the nodes' mesh, and the one before while it changes.
 	mesh meshChange
+	drain drain
 	// applied are the blocks that are advertised, or may be.
 	applied []netip.Prefix
 	backoff time.Duration
@@ -108,7 +111,7 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 		case now := <-settle.C:
 			a.prune(work)
 			a.lives.settle(sinceBoot(), a.loop.pruned)
-			if a.loop.mesh.over(now) {
+			if a.loop.mesh.over(now) || a.loop.drain.due(now) {
 				a.reconcile(work)
 			}
 		case <-a.pods.Changed():
@@ -159,10 +162,12 @@ func (a *Agent) reconcile(ctx context.Context) {
 		a.fail(errors.Join(hung, fmt.Errorf("read the host's default routes: %w", err)))
 		return
 	}
+	a.drained(&in)
 	l.desired = desired(in)
 	a.lookFor(l.desired.Unnumbered, links)
 	l.resolver = newResolver(links)
 	err = a.apply(ctx)
+	a.watch(in.Snapshot.Router.Spec.DrainTimeout())
 	a.settle(err)
 	a.fail(errors.Join(hung, err))
 	a.stir()
@@ -200,7 +205,8 @@ func (a *Agent) apply(ctx context.Context) error {
 		}
 	}
 	add("routes", a.program(ctx))
-	if len(d.Blocks) > 0 {
+	if len(d.Blocks) > 0 || d.NFT.Watch != nil || a.loop.tabled {
+		a.loop.tabled = true
 		add("nftables", a.table.Set(ctx, d.NFT))
 	}
 	a.blocks.Set(d.Addressing)

@@ -89,6 +89,7 @@ func (r *reporter) turn(ctx context.Context) {
 		return
 	}
 	r.failed = false
+	report.Draining = a.draining()
 	r.hand(ctx, now, report)
 }
 

@@ -61,6 +61,7 @@ type Agent struct {
 	speaker *bgp.Speaker
 	bfd     *bfd.System
 	finder  *ndp.Finder
+	vigil   *vigil
 	started time.Time
 	// restarted: this start adopted the routes of an earlier one.
 	restarted bool
@@ -95,7 +96,7 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel()
 	g, work := errgroup.WithContext(work)
 	for _, run := range []func(context.Context) error{
-		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.bfd.Run, a.finder.Run, a.serve, a.health, a.report, a.claims.run,
+		o.Source.Run, a.fib.Run, a.table.Run, a.pods.Run, a.speaker.Run, a.bfd.Run, a.finder.Run, a.serve, a.health, a.report, a.claims.run, a.vigil.run,
 	} {
 		g.Go(func() error { return run(work) })
 	}
@@ -163,6 +164,10 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	a.speaker = bgp.New(bgp.Options{Log: o.Log.With("part", "bgp")})
 	a.finder = ndp.New(ndp.Options{Log: o.Log.With("part", "ndp")})
 	a.bfd = bfd.New(bfd.Options{Log: o.Log.With("part", "bfd"), Apart: o.BFD})
+	a.vigil = &vigil{log: o.Log.With("part", "drain"), counts: a.table.Counts, changed: a.stir}
+	if a.loop.drain.wish, err = readWish(o.RunDir); err != nil {
+		return nil, err
+	}
 	if o.Cluster != nil {
 		o.Cluster.KnowRoutes(a.routed)
 	}
@@ -195,6 +200,7 @@ func (a *Agent) stop(ctx context.Context, left chan<- error) error {
 		a.table.Remove(ctx),
 		a.fib.Remove(ctx),
 		a.forget(),
+		writeWish(a.RunDir, time.Time{}),
 	)
 	left <- err
 	return err

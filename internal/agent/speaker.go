@@ -20,7 +20,6 @@ func (d *draft) speaker() {
 		Restarting: d.Restarting,
 		Deferral:   deferral,
 		Transit:    d.Role == roleRouter,
-		Drain:      d.node.Draining(),
 		Import:     d.accepted(),
 		Never:      d.never(),
 		NeverEver:  d.Blocks,

@@ -22,6 +22,9 @@ func (o *operator) Status(ctx context.Context, _ *agentpb.StatusRequest) (*agent
 	if err != nil {
 		return nil, err
 	}
+	if out.Drain, err = a.drainReport(ctx, false); err != nil {
+		return nil, err
+	}
 	out.RoutesInstalled = uint32(installed)
 	peers, err := a.speaker.Peers(ctx)
 	if err != nil {

@@ -131,8 +131,10 @@ type StatusResponse struct {
 	RoutesInstalled     uint32     `protobuf:"varint,14,opt,name=routes_installed,json=routesInstalled,proto3" json:"routes_installed,omitempty"`
 	Pods                uint32     `protobuf:"varint,15,opt,name=pods,proto3" json:"pods,omitempty"`
 	Problems            []*Problem `protobuf:"bytes,16,rep,name=problems,proto3" json:"problems,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// How far the draining of this node is, without its seconds; absent while it is not drained.
+	Drain         *DrainReport `protobuf:"bytes,31,opt,name=drain,proto3" json:"drain,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
@@ -273,6 +275,13 @@ func (x *StatusResponse) GetPods() uint32 {
 func (x *StatusResponse) GetProblems() []*Problem {
 	if x != nil {
 		return x.Problems
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetDrain() *DrainReport {
+	if x != nil {
+		return x.Drain
 	}
 	return nil
 }
@@ -1382,6 +1391,364 @@ func (*LeaveResponse) Descriptor() ([]byte, []int) {
 	return file_agent_proto_rawDescGZIP(), []int{18}
 }
 
+type DrainRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether to wait for the traffic to fade; else there is one report, after the neighbours have been told.
+	Wait bool `protobuf:"varint,1,opt,name=wait,proto3" json:"wait,omitempty"`
+	// How long to wait for it; 0: as RouterConfig says.
+	TimeoutSeconds uint32 `protobuf:"varint,2,opt,name=timeout_seconds,json=timeoutSeconds,proto3" json:"timeout_seconds,omitempty"`
+	// Whether all that is forwarded from outside has to fade, not only what goes to service addresses.
+	Forwarded     bool `protobuf:"varint,3,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DrainRequest) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+func (x *DrainRequest) GetTimeoutSeconds() uint32 {
+	if x != nil {
+		return x.TimeoutSeconds
+	}
+	return 0
+}
+
+func (x *DrainRequest) GetForwarded() bool {
+	if x != nil {
+		return x.Forwarded
+	}
+	return false
+}
+
+// DrainReport is how far the draining of a node is.
+type DrainReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// RFC 3339: since when.
+	Since string `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// Who wants it.
+	Because []string `protobuf:"bytes,3,rep,name=because,proto3" json:"because,omitempty"`
+	// Asking: neighbours are asked for other ways. Withdrawn: service addresses are, and traffic is waited for to fade.
+	// Faded: it has. TimedOut: it has not in time.
+	Stage string `protobuf:"bytes,4,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Service addresses that are withdrawn here; while Asking, that are going to be.
+	Withdrawn []string `protobuf:"bytes,5,rep,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	// Established sessions, and those of them that have been told all.
+	Sessions     uint32 `protobuf:"varint,6,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	SessionsTold uint32 `protobuf:"varint,7,opt,name=sessions_told,json=sessionsTold,proto3" json:"sessions_told,omitempty"`
+	// What came, second by second; the last 900.
+	Seconds []*DrainSecond `protobuf:"bytes,8,rep,name=seconds,proto3" json:"seconds,omitempty"`
+	// What is left here: pods, and the subnets that are advertised for them.
+	Pods   uint32   `protobuf:"varint,9,opt,name=pods,proto3" json:"pods,omitempty"`
+	Blocks []string `protobuf:"bytes,10,rep,name=blocks,proto3" json:"blocks,omitempty"`
+	// Why the traffic cannot be counted; empty where it is.
+	Problem       string `protobuf:"bytes,11,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainReport) Reset() {
+	*x = DrainReport{}
+	mi := &file_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainReport) ProtoMessage() {}
+
+func (x *DrainReport) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainReport.ProtoReflect.Descriptor instead.
+func (*DrainReport) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DrainReport) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *DrainReport) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *DrainReport) GetBecause() []string {
+	if x != nil {
+		return x.Because
+	}
+	return nil
+}
+
+func (x *DrainReport) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *DrainReport) GetWithdrawn() []string {
+	if x != nil {
+		return x.Withdrawn
+	}
+	return nil
+}
+
+func (x *DrainReport) GetSessions() uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+func (x *DrainReport) GetSessionsTold() uint32 {
+	if x != nil {
+		return x.SessionsTold
+	}
+	return 0
+}
+
+func (x *DrainReport) GetSeconds() []*DrainSecond {
+	if x != nil {
+		return x.Seconds
+	}
+	return nil
+}
+
+func (x *DrainReport) GetPods() uint32 {
+	if x != nil {
+		return x.Pods
+	}
+	return 0
+}
+
+func (x *DrainReport) GetBlocks() []string {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
+func (x *DrainReport) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+// DrainSecond counts packets of one second.
+type DrainSecond struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the second since the draining began.
+	Second uint32 `protobuf:"varint,1,opt,name=second,proto3" json:"second,omitempty"`
+	// To service addresses; forwarded from outside, those included; received on uplinks, whatever it was.
+	Services  uint32 `protobuf:"varint,2,opt,name=services,proto3" json:"services,omitempty"`
+	Forwarded uint32 `protobuf:"varint,3,opt,name=forwarded,proto3" json:"forwarded,omitempty"`
+	Received  uint32 `protobuf:"varint,4,opt,name=received,proto3" json:"received,omitempty"`
+	// Whether service addresses were withdrawn from its beginning.
+	Withdrawn     bool `protobuf:"varint,5,opt,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainSecond) Reset() {
+	*x = DrainSecond{}
+	mi := &file_agent_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainSecond) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainSecond) ProtoMessage() {}
+
+func (x *DrainSecond) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainSecond.ProtoReflect.Descriptor instead.
+func (*DrainSecond) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *DrainSecond) GetSecond() uint32 {
+	if x != nil {
+		return x.Second
+	}
+	return 0
+}
+
+func (x *DrainSecond) GetServices() uint32 {
+	if x != nil {
+		return x.Services
+	}
+	return 0
+}
+
+func (x *DrainSecond) GetForwarded() uint32 {
+	if x != nil {
+		return x.Forwarded
+	}
+	return 0
+}
+
+func (x *DrainSecond) GetReceived() uint32 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *DrainSecond) GetWithdrawn() bool {
+	if x != nil {
+		return x.Withdrawn
+	}
+	return false
+}
+
+type UndrainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainRequest) Reset() {
+	*x = UndrainRequest{}
+	mi := &file_agent_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainRequest) ProtoMessage() {}
+
+func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainRequest.ProtoReflect.Descriptor instead.
+func (*UndrainRequest) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{22}
+}
+
+type UndrainResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What else has the node drained still.
+	Because       []string `protobuf:"bytes,1,rep,name=because,proto3" json:"because,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainResponse) Reset() {
+	*x = UndrainResponse{}
+	mi := &file_agent_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainResponse) ProtoMessage() {}
+
+func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainResponse.ProtoReflect.Descriptor instead.
+func (*UndrainResponse) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *UndrainResponse) GetBecause() []string {
+	if x != nil {
+		return x.Because
+	}
+	return nil
+}
+
 // RouteList is a whole answer to Routes, as the command line writes it.
 type RouteList struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1392,7 +1759,7 @@ type RouteList struct {
 
 func (x *RouteList) Reset() {
 	*x = RouteList{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1771,7 @@ func (x *RouteList) String() string {
 func (*RouteList) ProtoMessage() {}
 
 func (x *RouteList) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1784,7 @@ func (x *RouteList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteList.ProtoReflect.Descriptor instead.
 func (*RouteList) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RouteList) GetRoutes() []*Route {
@@ -1432,7 +1799,7 @@ var File_agent_proto protoreflect.FileDescriptor
 const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"\vagent.proto\x12\x11podroute.agent.v1\"\x0f\n" +
-	"\rStatusRequest\"\xf6\x03\n" +
+	"\rStatusRequest\"\xac\x04\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n" +
@@ -1450,7 +1817,8 @@ const file_agent_proto_rawDesc = "" +
 	"\x13sessions_configured\x18\r \x01(\rR\x12sessionsConfigured\x12)\n" +
 	"\x10routes_installed\x18\x0e \x01(\rR\x0froutesInstalled\x12\x12\n" +
 	"\x04pods\x18\x0f \x01(\rR\x04pods\x126\n" +
-	"\bproblems\x18\x10 \x03(\v2\x1a.podroute.agent.v1.ProblemR\bproblems\"}\n" +
+	"\bproblems\x18\x10 \x03(\v2\x1a.podroute.agent.v1.ProblemR\bproblems\x124\n" +
+	"\x05drain\x18\x1f \x01(\v2\x1e.podroute.agent.v1.DrainReportR\x05drain\"}\n" +
 	"\aProblem\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\tR\x06object\x12\x14\n" +
@@ -1538,16 +1906,44 @@ const file_agent_proto_rawDesc = "" +
 	"\fcooling_down\x18\x03 \x01(\rR\vcoolingDown\x12\x12\n" +
 	"\x04size\x18\x04 \x01(\rR\x04size\"\x0e\n" +
 	"\fLeaveRequest\"\x0f\n" +
-	"\rLeaveResponse\"=\n" +
+	"\rLeaveResponse\"i\n" +
+	"\fDrainRequest\x12\x12\n" +
+	"\x04wait\x18\x01 \x01(\bR\x04wait\x12'\n" +
+	"\x0ftimeout_seconds\x18\x02 \x01(\rR\x0etimeoutSeconds\x12\x1c\n" +
+	"\tforwarded\x18\x03 \x01(\bR\tforwarded\"\xc6\x02\n" +
+	"\vDrainReport\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\tR\x05since\x12\x18\n" +
+	"\abecause\x18\x03 \x03(\tR\abecause\x12\x14\n" +
+	"\x05stage\x18\x04 \x01(\tR\x05stage\x12\x1c\n" +
+	"\twithdrawn\x18\x05 \x03(\tR\twithdrawn\x12\x1a\n" +
+	"\bsessions\x18\x06 \x01(\rR\bsessions\x12#\n" +
+	"\rsessions_told\x18\a \x01(\rR\fsessionsTold\x128\n" +
+	"\aseconds\x18\b \x03(\v2\x1e.podroute.agent.v1.DrainSecondR\aseconds\x12\x12\n" +
+	"\x04pods\x18\t \x01(\rR\x04pods\x12\x16\n" +
+	"\x06blocks\x18\n" +
+	" \x03(\tR\x06blocks\x12\x18\n" +
+	"\aproblem\x18\v \x01(\tR\aproblem\"\x99\x01\n" +
+	"\vDrainSecond\x12\x16\n" +
+	"\x06second\x18\x01 \x01(\rR\x06second\x12\x1a\n" +
+	"\bservices\x18\x02 \x01(\rR\bservices\x12\x1c\n" +
+	"\tforwarded\x18\x03 \x01(\rR\tforwarded\x12\x1a\n" +
+	"\breceived\x18\x04 \x01(\rR\breceived\x12\x1c\n" +
+	"\twithdrawn\x18\x05 \x01(\bR\twithdrawn\"\x10\n" +
+	"\x0eUndrainRequest\"+\n" +
+	"\x0fUndrainResponse\x12\x18\n" +
+	"\abecause\x18\x01 \x03(\tR\abecause\"=\n" +
 	"\tRouteList\x120\n" +
-	"\x06routes\x18\x01 \x03(\v2\x18.podroute.agent.v1.RouteR\x06routes2\xce\x03\n" +
+	"\x06routes\x18\x01 \x03(\v2\x18.podroute.agent.v1.RouteR\x06routes2\xec\x04\n" +
 	"\x05Agent\x12M\n" +
 	"\x06Status\x12 .podroute.agent.v1.StatusRequest\x1a!.podroute.agent.v1.StatusResponse\x12J\n" +
 	"\x05Peers\x12\x1f.podroute.agent.v1.PeersRequest\x1a .podroute.agent.v1.PeersResponse\x12F\n" +
 	"\x06Routes\x12 .podroute.agent.v1.RoutesRequest\x1a\x18.podroute.agent.v1.Route0\x01\x12G\n" +
 	"\x04Pods\x12\x1e.podroute.agent.v1.PodsRequest\x1a\x1f.podroute.agent.v1.PodsResponse\x12M\n" +
 	"\x06Blocks\x12 .podroute.agent.v1.BlocksRequest\x1a!.podroute.agent.v1.BlocksResponse\x12J\n" +
-	"\x05Leave\x12\x1f.podroute.agent.v1.LeaveRequest\x1a .podroute.agent.v1.LeaveResponseB5Z3github.com/podroute/podroute/internal/agent/agentpbb\x06proto3"
+	"\x05Leave\x12\x1f.podroute.agent.v1.LeaveRequest\x1a .podroute.agent.v1.LeaveResponse\x12J\n" +
+	"\x05Drain\x12\x1f.podroute.agent.v1.DrainRequest\x1a\x1e.podroute.agent.v1.DrainReport0\x01\x12P\n" +
+	"\aUndrain\x12!.podroute.agent.v1.UndrainRequest\x1a\".podroute.agent.v1.UndrainResponseB5Z3github.com/podroute/podroute/internal/agent/agentpbb\x06proto3"
 
 var (
 	file_agent_proto_rawDescOnce sync.Once
@@ -1562,7 +1958,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_agent_proto_goTypes = []any{
 	(RoutesRequest_Kind)(0), // 0: podroute.agent.v1.RoutesRequest.Kind
 	(*StatusRequest)(nil),   // 1: podroute.agent.v1.StatusRequest
@@ -1584,35 +1980,46 @@ var file_agent_proto_goTypes = []any{
 	(*Block)(nil),           // 17: podroute.agent.v1.Block
 	(*LeaveRequest)(nil),    // 18: podroute.agent.v1.LeaveRequest
 	(*LeaveResponse)(nil),   // 19: podroute.agent.v1.LeaveResponse
-	(*RouteList)(nil),       // 20: podroute.agent.v1.RouteList
+	(*DrainRequest)(nil),    // 20: podroute.agent.v1.DrainRequest
+	(*DrainReport)(nil),     // 21: podroute.agent.v1.DrainReport
+	(*DrainSecond)(nil),     // 22: podroute.agent.v1.DrainSecond
+	(*UndrainRequest)(nil),  // 23: podroute.agent.v1.UndrainRequest
+	(*UndrainResponse)(nil), // 24: podroute.agent.v1.UndrainResponse
+	(*RouteList)(nil),       // 25: podroute.agent.v1.RouteList
 }
 var file_agent_proto_depIdxs = []int32{
 	3,  // 0: podroute.agent.v1.StatusResponse.problems:type_name -> podroute.agent.v1.Problem
-	6,  // 1: podroute.agent.v1.PeersResponse.peers:type_name -> podroute.agent.v1.Peer
-	8,  // 2: podroute.agent.v1.Peer.families:type_name -> podroute.agent.v1.FamilyCount
-	7,  // 3: podroute.agent.v1.Peer.bfd:type_name -> podroute.agent.v1.Bfd
-	0,  // 4: podroute.agent.v1.RoutesRequest.kind:type_name -> podroute.agent.v1.RoutesRequest.Kind
-	11, // 5: podroute.agent.v1.Route.next_hops:type_name -> podroute.agent.v1.NextHop
-	14, // 6: podroute.agent.v1.PodsResponse.pods:type_name -> podroute.agent.v1.Pod
-	17, // 7: podroute.agent.v1.BlocksResponse.blocks:type_name -> podroute.agent.v1.Block
-	10, // 8: podroute.agent.v1.RouteList.routes:type_name -> podroute.agent.v1.Route
-	1,  // 9: podroute.agent.v1.Agent.Status:input_type -> podroute.agent.v1.StatusRequest
-	4,  // 10: podroute.agent.v1.Agent.Peers:input_type -> podroute.agent.v1.PeersRequest
-	9,  // 11: podroute.agent.v1.Agent.Routes:input_type -> podroute.agent.v1.RoutesRequest
-	12, // 12: podroute.agent.v1.Agent.Pods:input_type -> podroute.agent.v1.PodsRequest
-	15, // 13: podroute.agent.v1.Agent.Blocks:input_type -> podroute.agent.v1.BlocksRequest
-	18, // 14: podroute.agent.v1.Agent.Leave:input_type -> podroute.agent.v1.LeaveRequest
-	2,  // 15: podroute.agent.v1.Agent.Status:output_type -> podroute.agent.v1.StatusResponse
-	5,  // 16: podroute.agent.v1.Agent.Peers:output_type -> podroute.agent.v1.PeersResponse
-	10, // 17: podroute.agent.v1.Agent.Routes:output_type -> podroute.agent.v1.Route
-	13, // 18: podroute.agent.v1.Agent.Pods:output_type -> podroute.agent.v1.PodsResponse
-	16, // 19: podroute.agent.v1.Agent.Blocks:output_type -> podroute.agent.v1.BlocksResponse
-	19, // 20: podroute.agent.v1.Agent.Leave:output_type -> podroute.agent.v1.LeaveResponse
-	15, // [15:21] is the sub-list for method output_type
-	9,  // [9:15] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	21, // 1: podroute.agent.v1.StatusResponse.drain:type_name -> podroute.agent.v1.DrainReport
+	6,  // 2: podroute.agent.v1.PeersResponse.peers:type_name -> podroute.agent.v1.Peer
+	8,  // 3: podroute.agent.v1.Peer.families:type_name -> podroute.agent.v1.FamilyCount
+	7,  // 4: podroute.agent.v1.Peer.bfd:type_name -> podroute.agent.v1.Bfd
+	0,  // 5: podroute.agent.v1.RoutesRequest.kind:type_name -> podroute.agent.v1.RoutesRequest.Kind
+	11, // 6: podroute.agent.v1.Route.next_hops:type_name -> podroute.agent.v1.NextHop
+	14, // 7: podroute.agent.v1.PodsResponse.pods:type_name -> podroute.agent.v1.Pod
+	17, // 8: podroute.agent.v1.BlocksResponse.blocks:type_name -> podroute.agent.v1.Block
+	22, // 9: podroute.agent.v1.DrainReport.seconds:type_name -> podroute.agent.v1.DrainSecond
+	10, // 10: podroute.agent.v1.RouteList.routes:type_name -> podroute.agent.v1.Route
+	1,  // 11: podroute.agent.v1.Agent.Status:input_type -> podroute.agent.v1.StatusRequest
+	4,  // 12: podroute.agent.v1.Agent.Peers:input_type -> podroute.agent.v1.PeersRequest
+	9,  // 13: podroute.agent.v1.Agent.Routes:input_type -> podroute.agent.v1.RoutesRequest
+	12, // 14: podroute.agent.v1.Agent.Pods:input_type -> podroute.agent.v1.PodsRequest
+	15, // 15: podroute.agent.v1.Agent.Blocks:input_type -> podroute.agent.v1.BlocksRequest
+	18, // 16: podroute.agent.v1.Agent.Leave:input_type -> podroute.agent.v1.LeaveRequest
+	20, // 17: podroute.agent.v1.Agent.Drain:input_type -> podroute.agent.v1.DrainRequest
+	23, // 18: podroute.agent.v1.Agent.Undrain:input_type -> podroute.agent.v1.UndrainRequest
+	2,  // 19: podroute.agent.v1.Agent.Status:output_type -> podroute.agent.v1.StatusResponse
+	5,  // 20: podroute.agent.v1.Agent.Peers:output_type -> podroute.agent.v1.PeersResponse
+	10, // 21: podroute.agent.v1.Agent.Routes:output_type -> podroute.agent.v1.Route
+	13, // 22: podroute.agent.v1.Agent.Pods:output_type -> podroute.agent.v1.PodsResponse
+	16, // 23: podroute.agent.v1.Agent.Blocks:output_type -> podroute.agent.v1.BlocksResponse
+	19, // 24: podroute.agent.v1.Agent.Leave:output_type -> podroute.agent.v1.LeaveResponse
+	21, // 25: podroute.agent.v1.Agent.Drain:output_type -> podroute.agent.v1.DrainReport
+	24, // 26: podroute.agent.v1.Agent.Undrain:output_type -> podroute.agent.v1.UndrainResponse
+	19, // [19:27] is the sub-list for method output_type
+	11, // [11:19] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -1626,7 +2033,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

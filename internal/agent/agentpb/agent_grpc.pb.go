@@ -22,12 +22,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Agent_Status_FullMethodName = "/podroute.agent.v1.Agent/Status"
-	Agent_Peers_FullMethodName  = "/podroute.agent.v1.Agent/Peers"
-	Agent_Routes_FullMethodName = "/podroute.agent.v1.Agent/Routes"
-	Agent_Pods_FullMethodName   = "/podroute.agent.v1.Agent/Pods"
-	Agent_Blocks_FullMethodName = "/podroute.agent.v1.Agent/Blocks"
-	Agent_Leave_FullMethodName  = "/podroute.agent.v1.Agent/Leave"
+	Agent_Status_FullMethodName  = "/podroute.agent.v1.Agent/Status"
+	Agent_Peers_FullMethodName   = "/podroute.agent.v1.Agent/Peers"
+	Agent_Routes_FullMethodName  = "/podroute.agent.v1.Agent/Routes"
+	Agent_Pods_FullMethodName    = "/podroute.agent.v1.Agent/Pods"
+	Agent_Blocks_FullMethodName  = "/podroute.agent.v1.Agent/Blocks"
+	Agent_Leave_FullMethodName   = "/podroute.agent.v1.Agent/Leave"
+	Agent_Drain_FullMethodName   = "/podroute.agent.v1.Agent/Drain"
+	Agent_Undrain_FullMethodName = "/podroute.agent.v1.Agent/Undrain"
 )
 
 // AgentClient is the client API for Agent service.
@@ -46,6 +48,11 @@ type AgentClient interface {
 	Blocks(ctx context.Context, in *BlocksRequest, opts ...grpc.CallOption) (*BlocksResponse, error)
 	// Leave withdraws this node's routes, removes what is podroute's from the host, and ends the agent.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
+	// Drain takes traffic away from this node and streams a report a second until it has faded or the timeout is over. The
+	// node stays drained when the caller goes away, and over restarts of the agent, until Undrain or a reboot.
+	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrainReport], error)
+	// Undrain takes the wish of Drain back.
+	Undrain(ctx context.Context, in *UndrainRequest, opts ...grpc.CallOption) (*UndrainResponse, error)
 }
 
 type agentClient struct {
@@ -125,6 +132,35 @@ func (c *agentClient) Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.
 	return out, nil
 }
 
+func (c *agentClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrainReport], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[1], Agent_Drain_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DrainRequest, DrainReport]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_DrainClient = grpc.ServerStreamingClient[DrainReport]
+
+func (c *agentClient) Undrain(ctx context.Context, in *UndrainRequest, opts ...grpc.CallOption) (*UndrainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UndrainResponse)
+	err := c.cc.Invoke(ctx, Agent_Undrain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AgentServer is the server API for Agent service.
 // All implementations must embed UnimplementedAgentServer
 // for forward compatibility.
@@ -141,6 +177,11 @@ type AgentServer interface {
 	Blocks(context.Context, *BlocksRequest) (*BlocksResponse, error)
 	// Leave withdraws this node's routes, removes what is podroute's from the host, and ends the agent.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
+	// Drain takes traffic away from this node and streams a report a second until it has faded or the timeout is over. The
+	// node stays drained when the caller goes away, and over restarts of the agent, until Undrain or a reboot.
+	Drain(*DrainRequest, grpc.ServerStreamingServer[DrainReport]) error
+	// Undrain takes the wish of Drain back.
+	Undrain(context.Context, *UndrainRequest) (*UndrainResponse, error)
 	mustEmbedUnimplementedAgentServer()
 }
 
@@ -168,6 +209,12 @@ func (UnimplementedAgentServer) Blocks(context.Context, *BlocksRequest) (*Blocks
 }
 func (UnimplementedAgentServer) Leave(context.Context, *LeaveRequest) (*LeaveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
+}
+func (UnimplementedAgentServer) Drain(*DrainRequest, grpc.ServerStreamingServer[DrainReport]) error {
+	return status.Error(codes.Unimplemented, "method Drain not implemented")
+}
+func (UnimplementedAgentServer) Undrain(context.Context, *UndrainRequest) (*UndrainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Undrain not implemented")
 }
 func (UnimplementedAgentServer) mustEmbedUnimplementedAgentServer() {}
 func (UnimplementedAgentServer) testEmbeddedByValue()               {}
@@ -291,6 +338,35 @@ func _Agent_Leave_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_Drain_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DrainRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AgentServer).Drain(m, &grpc.GenericServerStream[DrainRequest, DrainReport]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Agent_DrainServer = grpc.ServerStreamingServer[DrainReport]
+
+func _Agent_Undrain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).Undrain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_Undrain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).Undrain(ctx, req.(*UndrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Agent_ServiceDesc is the grpc.ServiceDesc for Agent service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -318,11 +394,20 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Leave",
 			Handler:    _Agent_Leave_Handler,
 		},
+		{
+			MethodName: "Undrain",
+			Handler:    _Agent_Undrain_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Routes",
 			Handler:       _Agent_Routes_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Drain",
+			Handler:       _Agent_Drain_Handler,
 			ServerStreams: true,
 		},
 	},
