@@ -138,11 +138,14 @@ func (s BGPPeerSpec) PrefixLimit(router bool) int {
 	return DefaultMaxPrefixesNode
 }
 
-// Bounds are the CIDR and the lengths of the prefixes inside it that the range holds.
-func (r PrefixRange) Bounds() (p netip.Prefix, lowest, highest int) {
-	p = parsePrefix(r.CIDR)
-	lowest = max(int(r.GE), p.Bits())
-	return p, lowest, max(int(r.LE), lowest)
+// Bounds are the CIDR and the lengths of the prefixes inside it that the entry names; without a CIDR the zero Prefix.
+func (e FilterEntry) Bounds() (p netip.Prefix, lowest, highest int) {
+	if e.CIDR == "" {
+		return p, 0, 0
+	}
+	p = parsePrefix(e.CIDR)
+	lowest = max(int(e.GE), p.Bits())
+	return p, lowest, max(int(e.LE), lowest)
 }
 
 // Prefix is CIDR, read.

@@ -99,7 +99,7 @@ func (f *PrefixFilter) setDefaults() {
 	if f == nil {
 		return
 	}
-	for _, list := range [][]PrefixRange{f.Accept, f.Reject} {
+	for _, list := range [][]FilterEntry{f.Accept, f.Reject} {
 		for i := range list {
 			p, err := netip.ParsePrefix(list[i].CIDR)
 			if err != nil {

@@ -152,35 +152,3 @@ type SecretKeyRef struct {
 	// +kubebuilder:validation:MaxLength=253
 	Key string `json:"key,omitempty"`
 }
-
-// PrefixFilter accepts and rejects prefixes. Reject wins. On import, Accept adds to what is accepted
-// anyway (prefixes inside ClusterCIDRs); on export, an empty Accept means everything.
-//
-// +kubebuilder:object:generate=true
-type PrefixFilter struct {
-	// +kubebuilder:validation:MaxItems=256
-	// +listType=atomic
-	Accept []PrefixRange `json:"accept,omitempty"`
-	// +kubebuilder:validation:MaxItems=256
-	// +listType=atomic
-	Reject []PrefixRange `json:"reject,omitempty"`
-}
-
-// PrefixRange is a set of prefixes: those inside CIDR whose length is between GE and LE.
-//
-// +kubebuilder:object:generate=true
-// +kubebuilder:validation:XValidation:rule="!isCIDR(self.cidr) || [has(self.ge) ? self.ge : 0, has(self.le) ? self.le : 0].all(n, n == 0 || n >= cidr(self.cidr).prefixLength() && n <= (cidr(self.cidr).ip().family() == 4 ? 32 : 128))",message="ge and le must lie between the length of cidr and that of an address"
-// +kubebuilder:validation:XValidation:rule="!has(self.ge) || self.ge == 0 || !has(self.le) || self.le == 0 || self.ge <= self.le",message="ge must not be larger than le"
-type PrefixRange struct {
-	// +kubebuilder:validation:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
-	CIDR string `json:"cidr"`
-	// GE, default the length of CIDR.
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=128
-	GE int32 `json:"ge,omitempty"`
-	// LE, default the larger of GE and the length of CIDR: without both, the prefix itself only.
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=128
-	LE int32 `json:"le,omitempty"`
-}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -110,7 +111,7 @@ func (r *report) advertisement(s *AdvertisementSpec) {
 	for i, c := range s.Communities {
 		field := indexed("spec.communities", i)
 		if !isCommunity(c) {
-			r.addf(field, `write one such as "64512:100", "64512:1:2", or `+strings.Join(wellKnown(), ", "), "%q is no community", c)
+			r.noCommunity(field, c)
 		} else if slices.Contains(s.Communities[:i], c) {
 			r.addf(field, "remove one", "%q is there twice", c)
 		}
@@ -149,6 +150,15 @@ func isCommunity(s string) bool {
 		}
 	}
 	return true
+}
+
+// noCommunity reports what is none. One whose number is that of an AS of four bytes is meant to be a large one.
+func (r *report) noCommunity(field, c string) {
+	mend := `write one such as "64512:100", "64512:1:2", or ` + strings.Join(wellKnown(), ", ")
+	if as, value, ok := strings.Cut(c, ":"); ok && isCommunity(as+":0:"+value) {
+		mend = fmt.Sprintf("its two numbers go up to 65535: write a large one for a larger AS number, such as %q", as+":0:"+value)
+	}
+	r.addf(field, mend, "%q is no community", c)
 }
 
 // timers checks a session's hold time and keepalive interval (RFC 4271 section 4.2).

@@ -133,28 +133,3 @@ func (r *report) hops(s *BGPPeerSpec) {
 		r.addf("spec.multihopTTL", "remove it", "%s is link-local: it is one hop away", a)
 	}
 }
-
-// filter checks the ranges of a PrefixFilter, whose GE and LE are filled in.
-func (r *report) filter(field string, f *PrefixFilter) {
-	if f == nil {
-		return
-	}
-	for _, list := range []struct {
-		field  string
-		ranges []PrefixRange
-	}{{field + ".accept", f.Accept}, {field + ".reject", f.Reject}} {
-		r.atMost(list.field, len(list.ranges))
-		for i, pr := range list.ranges {
-			at := indexed(list.field, i)
-			p, ok := r.cidr(at+".cidr", pr.CIDR)
-			if !ok {
-				continue
-			}
-			bits, highest := int64(p.Bits()), int64(p.Addr().BitLen())
-			low := r.between(at+".ge", int64(pr.GE), bits, highest)
-			if low && r.between(at+".le", int64(pr.LE), bits, highest) && pr.GE > pr.LE {
-				r.addf(at, "exchange them", "ge %d is larger than le %d", pr.GE, pr.LE)
-			}
-		}
-	}
-}

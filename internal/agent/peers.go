@@ -116,14 +116,24 @@ func filter(f *config.PrefixFilter) bgp.Filter {
 	if f == nil {
 		return bgp.Filter{}
 	}
-	return bgp.Filter{Accept: matches(f.Accept), Reject: matches(f.Reject)}
+	return bgp.Filter{Accept: matches(f.Accept), Reject: matches(f.Reject), Only: f.Only}
 }
 
-func matches(in []config.PrefixRange) []bgp.Match {
+func matches(in []config.FilterEntry) []bgp.Match {
 	var out []bgp.Match
-	for _, r := range in {
-		p, lowest, highest := r.Bounds()
-		out = append(out, bgp.Match{Prefixes: bgp.PrefixRange{Prefix: p, Min: lowest, Max: highest}})
+	for _, e := range in {
+		p, lowest, highest := e.Bounds()
+		m := bgp.Match{Prefixes: bgp.PrefixRange{Prefix: p, Min: lowest, Max: highest}, Communities: e.Communities}
+		switch e.Family {
+		case config.FamilyIPv4:
+			m.Family = bgp.IPv4
+		case config.FamilyIPv6:
+			m.Family = bgp.IPv6
+		}
+		if a := e.ASPath; a != nil {
+			m.Path = bgp.PathMatch{Neighbor: a.Neighbor, Origin: a.Origin, Contains: a.Contains, MaxLength: int(a.MaxLength)}
+		}
+		out = append(out, m)
 	}
 	return out
 }
