@@ -65,7 +65,7 @@ func printRoutes(w io.Writer, kind agentpb.RoutesRequest_Kind, routes []*agentpb
 	case agentpb.RoutesRequest_LEARNED:
 		fmt.Fprintln(w, "PREFIX\tNEXT HOPS\tPEERS\tPROBLEM")
 	case agentpb.RoutesRequest_ADVERTISED:
-		fmt.Fprintln(w, "PREFIX\tNEXT HOP\tTO\tCOMMUNITIES")
+		fmt.Fprintln(w, "PREFIX\tNEXT HOP\tTO\tCOMMUNITIES\tORIGIN")
 	default:
 		fmt.Fprintln(w, "PREFIX\tORIGIN\tNEXT HOPS\tSOURCE")
 	}
@@ -83,7 +83,7 @@ func printRoutes(w io.Writer, kind agentpb.RoutesRequest_Kind, routes []*agentpb
 		case agentpb.RoutesRequest_LEARNED:
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.GetPrefix(), via, strings.Join(peers, ", "), orDash(r.GetProblem()))
 		case agentpb.RoutesRequest_ADVERTISED:
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.GetPrefix(), via, r.GetPeer(), orDash(strings.Join(r.GetCommunities(), " ")))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.GetPrefix(), via, r.GetPeer(), orDash(strings.Join(r.GetCommunities(), " ")), orDash(r.GetOrigin()))
 		default:
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.GetPrefix(), r.GetOrigin(), via, orDash(r.GetSource()))
 		}

@@ -40,8 +40,10 @@ type Desired struct {
 	BFD     bfd.Config
 	// Unnumbered are the links whose neighbours are peers.
 	Unnumbered []string
-	// Served are the service addresses that this node advertises, or would if it were not drained.
-	Served []netip.Prefix
+	// Served are the service addresses that this node advertises, or would if it were not drained; Origins says for
+	// which Services.
+	Served  []netip.Prefix
+	Origins map[netip.Prefix]string
 	// MinSessions is how many established sessions the readiness policy asks for.
 	MinSessions int
 	// Problems are what is wrong, object by object.
@@ -62,6 +64,8 @@ type draft struct {
 	uplinks []routes.Link
 	// direct are the ranges of the cluster: pods, nodes, services.
 	pods, nodes, services []netip.Prefix
+	// named are the service addresses that Advertisements of this node name, whoever serves them.
+	named []netip.Prefix
 }
 
 func (d *draft) problem(object, field, message, mend string) {
@@ -132,6 +136,11 @@ func (d *draft) ranges() {
 			for _, a := range n.Addresses {
 				d.nodes = append(d.nodes, netip.PrefixFrom(a, a.BitLen()))
 			}
+		}
+	}
+	for _, v := range d.Snapshot.Pools {
+		if v.Spec.Use == config.UseLoadBalancers {
+			d.services = append(d.services, v.Spec.Prefix())
 		}
 	}
 }

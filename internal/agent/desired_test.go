@@ -3,9 +3,11 @@ package agent
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -76,6 +78,8 @@ func readHosts(t *testing.T, path string) []Inputs {
 		}
 		in := &out[len(out)-1]
 		switch f[0] {
+		case "drain": // and "drain over", when service addresses are withdrawn
+			in.Drain, in.Withdraw = true, len(f) > 1
 		case "restarting":
 			in.Restarting = true
 		case "route":
@@ -127,6 +131,12 @@ func printDesired(w *strings.Builder, name string, d Desired) {
 	for _, w := range d.BFD.Peers {
 		p("    bfd %s %v off=%t multihop=%t/%d tx=%v rx=%v multiplier=%d passive=%t auth={%v} key=%t",
 			w.Name, w.Address, w.Off, w.Multihop, w.MaxHops, w.MinTX, w.MinRX, w.Multiplier, w.Passive, w.Auth, w.Auth.Key != "")
+	}
+	if len(d.Served) > 0 {
+		p("  served %v", d.Served)
+	}
+	for _, prefix := range slices.SortedFunc(maps.Keys(d.Origins), comparePrefixes) {
+		p("  origin %v %s", prefix, d.Origins[prefix])
 	}
 	for _, q := range d.Problems {
 		p("  problem %v", q)

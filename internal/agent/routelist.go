@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -16,6 +17,7 @@ const (
 	originBlock   = "block"   // unreachable, for a pod subnet's unassigned addresses
 	originPod     = "pod"     // to a pod of this node
 	originLearned = "learned" // from BGP
+	originNamed   = "named"   // by an Advertisement
 )
 
 // installed are our routes as the kernel has them.
@@ -83,13 +85,30 @@ func (o *operator) advertised(ctx context.Context) ([]*agentpb.Route, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what is advertised: %w", err)
 	}
+	var origin func(netip.Prefix) string
+	if err := o.agent.view(ctx, func(l *loop) { origin = l.desired.origin() }); err != nil {
+		return nil, err
+	}
 	out := make([]*agentpb.Route, 0, len(routes))
 	for _, a := range routes {
-		v := &agentpb.Route{Prefix: a.Prefix.String(), Peer: a.Peer, Communities: a.Communities}
+		v := &agentpb.Route{Prefix: a.Prefix.String(), Origin: origin(a.Prefix), Peer: a.Peer, Communities: a.Communities}
 		if a.NextHop != (netip.Addr{}) {
 			v.NextHops = []*agentpb.NextHop{{Address: a.NextHop.String()}}
 		}
 		out = append(out, v)
 	}
 	return out, nil
+}
+
+// origin tells why a prefix is advertised.
+func (d Desired) origin() func(netip.Prefix) string {
+	own := make(map[netip.Prefix]string, len(d.BGP.Paths))
+	for _, p := range d.BGP.Paths {
+		own[p.Prefix] = originNamed
+	}
+	maps.Copy(own, d.Origins)
+	for _, b := range d.Blocks {
+		own[b] = originBlock
+	}
+	return func(p netip.Prefix) string { return cmp.Or(own[p], originLearned) }
 }

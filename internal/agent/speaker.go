@@ -124,7 +124,7 @@ func (d *draft) paths() []bgp.Path {
 	for _, ad := range d.Snapshot.AdvertisementsOf(d.node) {
 		out = d.advertise(out, ad)
 	}
-	return out
+	return append(out, d.servicePaths()...)
 }
 
 // advertise adds an Advertisement's prefixes. Of two that name the same prefix the later, by name,

@@ -838,7 +838,8 @@ type Route struct {
 	NextHops []*NextHop             `protobuf:"bytes,2,rep,name=next_hops,json=nextHops,proto3" json:"next_hops,omitempty"`
 	// unicast or unreachable; of installed routes.
 	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
-	// block, pod or learned; of installed routes.
+	// block, pod or learned, of installed routes; of advertised ones block, named (by an Advertisement), learned, or
+	// "service" and the Services that have the address.
 	Origin string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
 	// Preferred source address; of installed routes.
 	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`

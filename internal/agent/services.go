@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/config"
+)
+
+// servicePaths are the addresses of Services that this node advertises: those that Advertisements name, while a packet
+// for them that comes here is served. Of several Services with one address, any will do. A node that is drained
+// withdraws them.
+//
+// Who is told are BGPPeers, never the nodes' mesh: other nodes have a kube-proxy of their own. Of several paths of a
+// prefix the speaker takes the first that names the peer; see serviceAds for their order.
+func (d *draft) servicePaths() []bgp.Path {
+	ads := d.serviceAds()
+	if len(ads) == 0 {
+		return nil
+	}
+	var all []string
+	for _, p := range d.Snapshot.PeersOf(d.node) {
+		all = append(all, p.Name)
+	}
+	s := frontage{
+		draft: d, pods: coverOf(d.pods), nodes: coverOf(d.nodes),
+		named: map[netip.Prefix]bool{}, owners: map[netip.Prefix][]string{}, told: map[tale]bool{},
+	}
+	for _, ad := range ads {
+		path := pathOf(ad.Spec)
+		path.Peers = all
+		if named := ad.Spec.Peers; len(named) > 0 {
+			path.Peers = slices.DeleteFunc(slices.Clone(all), func(name string) bool { return !slices.Contains(named, name) })
+		}
+		for _, v := range d.Snapshot.Services {
+			s.add(v, ad, path)
+		}
+	}
+	slices.SortStableFunc(s.paths, func(a, b bgp.Path) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	d.named = slices.SortedFunc(maps.Keys(s.named), comparePrefixes)
+	d.Served = slices.SortedFunc(maps.Keys(s.owners), comparePrefixes)
+	d.Origins = make(map[netip.Prefix]string, len(s.owners))
+	for p, owners := range s.owners {
+		slices.Sort(owners)
+		d.Origins[p] = "service " + strings.Join(owners, ", ")
+	}
+	if d.Withdraw {
+		return nil
+	}
+	return s.paths
+}
+
+// serviceAds are the Advertisements of services that select this node: first those for named peers, which win over those
+// for all, and of either kind the later by name first.
+func (d *draft) serviceAds() []config.Advertisement {
+	ads := slices.DeleteFunc(d.Snapshot.AdvertisementsOf(d.node), func(a config.Advertisement) bool { return a.Spec.Services == nil })
+	if d.Role == roleRouter {
+		for _, a := range ads {
+			if a.Spec.NodeSelector != nil {
+				d.problem("Advertisement/"+a.Name, "spec.services", fmt.Sprintf("selects %s, a router: it passes on what nodes advertise, and serves nothing itself", d.node.Name),
+					"select nodes")
+			}
+		}
+		return nil
+	}
+	slices.SortFunc(ads, func(a, b config.Advertisement) int {
+		return cmp.Or(cmp.Compare(min(len(b.Spec.Peers), 1), min(len(a.Spec.Peers), 1)), cmp.Compare(b.Name, a.Name))
+	})
+	return ads
+}
+
+// pathOf is a path with an Advertisement's attributes.
+func pathOf(s config.AdvertisementSpec) bgp.Path {
+	return bgp.Path{Communities: s.Communities, LocalPref: s.LocalPref, MED: s.MED, Prepend: int(s.Prepend), Peers: s.Peers}
+}
+
+// frontage are the addresses of Services in the making.
+type frontage struct {
+	*draft
+	pods, nodes cover
+	named       map[netip.Prefix]bool     // by Advertisements, whoever serves
+	owners      map[netip.Prefix][]string // the Services that this node serves an address for
+	told        map[tale]bool
+	paths       []bgp.Path
+}
+
+// tale is that an Advertisement names an address, or cannot.
+type tale struct {
+	ad     string
+	prefix netip.Prefix
+}
+
+// add takes in a Service as an Advertisement sees it.
+func (f *frontage) add(v config.Service, ad config.Advertisement, path bgp.Path) {
+	for _, kind := range ad.Spec.Services.Kinds(v) {
+		for i, a := range v.Addresses(kind) {
+			path.Prefix = netip.PrefixFrom(a, a.BitLen())
+			if !f.usable(v, kind, i) {
+				continue
+			}
+			f.named[path.Prefix] = true
+			if len(path.Peers) == 0 || !f.serves(v, kind, a) {
+				continue
+			}
+			if owners := f.owners[path.Prefix]; !slices.Contains(owners, v.Key()) {
+				f.owners[path.Prefix] = append(owners, v.Key())
+			}
+			if t := (tale{ad.Name, path.Prefix}); !f.told[t] {
+				f.told[t] = true
+				f.paths = append(f.paths, path)
+			}
+		}
+	}
+}
+
+// serves tells whether packets for an address of a Service that come to this node find an endpoint, and may be sent
+// here. With the traffic policy Local the last endpoint that terminates still serves what comes, and nothing new is to
+// come (KEP-1669). kube-proxy translates within a family.
+func (f *frontage) serves(v config.Service, kind config.ServiceAddress, a netip.Addr) bool {
+	endpoints := v.Endpoints(config.FamilyOf(a))
+	switch {
+	case !f.known || f.node.ExcludesServices():
+		return false
+	case v.Local(kind):
+		return endpoints.ReadyOn(f.node.Name)
+	}
+	return endpoints.Serving()
+}
+
+// usable tells whether an address can be a Service's, and reports where it is a pod's or a node's: a route for it
+// would take it from them.
+func (f *frontage) usable(v config.Service, kind config.ServiceAddress, i int) bool {
+	a := v.Addresses(kind)[i]
+	whose := ""
+	switch {
+	case f.pods.holds(a):
+		whose = "pods"
+	case f.nodes.holds(a):
+		whose = "nodes"
+	default:
+		return true
+	}
+	if t := (tale{v.Key(), netip.PrefixFrom(a, a.BitLen())}); !f.told[t] {
+		f.told[t] = true
+		f.problem("Service/"+v.Key(), fmt.Sprintf("%s[%d]", fieldOf(kind), i), fmt.Sprintf("%v lies in the range of %s: it is not advertised", a, whose),
+			"use an address outside of clusterCIDRs and nodeCIDRs, or let no Advertisement name it")
+	}
+	return false
+}
+
+// fieldOf is where a Service has addresses of a kind.
+func fieldOf(kind config.ServiceAddress) string {
+	switch kind {
+	case config.LoadBalancerAddress:
+		return "status.loadBalancer.ingress"
+	case config.ExternalAddress:
+		return "spec.externalIPs"
+	}
+	return "spec.clusterIPs"
+}
+
+// cover tells which addresses lie in some of many ranges.
+type cover struct {
+	ranges map[netip.Prefix]bool
+	bits   []int // the lengths among them
+}
+
+func coverOf(ranges []netip.Prefix) cover {
+	c := cover{ranges: make(map[netip.Prefix]bool, len(ranges))}
+	for _, p := range ranges {
+		c.ranges[p.Masked()] = true
+		if !slices.Contains(c.bits, p.Bits()) {
+			c.bits = append(c.bits, p.Bits())
+		}
+	}
+	return c
+}
+
+func (c cover) holds(a netip.Addr) bool {
+	return slices.ContainsFunc(c.bits, func(bits int) bool {
+		p, err := a.Prefix(bits)
+		return err == nil && c.ranges[p]
+	})
+}
