@@ -55,6 +55,10 @@ func noise(msg string) bool {
 // Handle reads the message, and passes warnings on one level lower: to gobgp every closed connection is one.
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if h.peer.IsValid() {
+		if r.Message == saysSent {
+			h.sessions.said(h.peer)
+			return nil
+		}
 		if h.table.hear(h.life, h.peer, r) {
 			return nil
 		}

@@ -17,6 +17,7 @@ const (
 	saysDown      = "Peer Down"
 	saysMalformed = "the received Update message was treated as withdraw"
 	saysUpdate    = "received update"
+	saysSent      = "sent update"
 )
 
 // hear takes in a message of gobgp's log about a neighbour, and says whether it was an UPDATE. Those of an
@@ -143,7 +144,7 @@ func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
 	case o == nil && i < 0:
 		return
 	case o == nil:
-		n.count(p, -1)
+		t.count(n, p, -1)
 		n.recount(p, r.paths[i].accepted, false)
 		r.paths = slices.Delete(r.paths, i, i+1)
 		t.choose(r)
@@ -154,9 +155,7 @@ func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
 			i++
 		}
 		r.paths = slices.Insert(r.paths, i, candidate{from: n})
-		if n.count(p, 1) {
-			t.agenda.set(n.addr, shutOut, time.Now())
-		}
+		t.count(n, p, 1)
 	}
 	c := &r.paths[i]
 	was := c.accepted

@@ -8,7 +8,11 @@ import (
 
 	"github.com/osrg/gobgp/v4/api"
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"github.com/osrg/gobgp/v4/pkg/server"
 )
+
+// tellTime bounds how long other events wait for a neighbour to be told.
+const tellTime = 50 * time.Millisecond
 
 // This file is about gobgp's silence after a restart. It holds back all that it would send until every neighbour has
 // sent End-of-RIB (RFC 4724 section 4.1), for a Config.Deferral at most. Neighbours hold our routes as stale for as long, and drop
@@ -50,6 +54,50 @@ func (s *sessions) silentTo() []netip.Addr {
 		}
 	}
 	return out
+}
+
+// tellFirst tells a neighbour our own paths as soon as its session is up, before anything else is made of that. gobgp says that a
+// session is up a moment before it takes it for established, so this is repeated until something has been sent.
+func (s *Speaker) tellFirst(ctx context.Context, srv *server.BgpServer, peer netip.Addr) {
+	told := s.sessions.untold(peer)
+	if told == nil {
+		return
+	}
+	for patience := time.Millisecond; patience < tellTime; patience *= 2 {
+		if err := srv.ResetPeer(ctx, &api.ResetPeerRequest{Address: peer.String(), Soft: true, Direction: api.ResetPeerRequest_DIRECTION_OUT}); err != nil {
+			break
+		}
+		select {
+		case <-told:
+			return
+		case <-time.After(patience):
+		case <-ctx.Done():
+			return
+		}
+	}
+	s.agenda.set(peer, tell, time.Now())
+}
+
+// untold is the channel that says that a neighbour has been told something; nil: gobgp tells it without being asked.
+func (s *sessions) untold(peer netip.Addr) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	if x == nil || s.resend || x.deferral == 0 || x.barred {
+		return nil
+	}
+	x.told = make(chan struct{})
+	return x.told
+}
+
+// said notes that something was sent to a neighbour.
+func (s *sessions) said(peer netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.byAddr[peer]; x != nil && x.told != nil {
+		close(x.told)
+		x.told = nil
+	}
 }
 
 // withdrawFirst takes back the paths that are about to go from neighbours to which gobgp is silent: it would not tell them

@@ -21,10 +21,6 @@ const (
 	// softOutDelay is when all is sent again to a neighbour that came up while others' routes arrived: it may
 	// have missed some (see docs/adr/0012).
 	softOutDelay = 500 * time.Millisecond
-	// quiet is how long a neighbour that sent too many prefixes is left to fall silent, before it is removed.
-	quiet = time.Second
-	// penalty is how long a neighbour that sent too many prefixes stays out.
-	penalty = 5 * time.Minute
 	// stuck is how long a handshake may take.
 	stuck = 5 * time.Second
 	// later is when a neighbour is tried again that has the wrong AS number.
@@ -38,9 +34,9 @@ type session struct {
 	peer   Peer
 	state  gobgp.FSMState
 	since  time.Time
-	flaps  int
 	reason Reason
 	text   string // reason, for people
+	history
 
 	// Of the established session, or of the one that is being restarted:
 	families []Family
@@ -56,6 +52,14 @@ type session struct {
 
 	// deferral is how long gobgp may hold our routes back after the session is up, because we are restarting.
 	deferral time.Duration
+	told     chan struct{} // is closed when the neighbour has been sent something all the same
+}
+
+// history is what is known of a neighbour over all its sessions.
+type history struct {
+	flaps   int
+	shutOut time.Time     // when it last sent too many prefixes
+	penalty time.Duration // for how long it stayed out then
 }
 
 // sessions are the neighbours and what has happened to them.
@@ -103,7 +107,7 @@ func (s *sessions) reset(peer netip.Addr, why Reason, text string) {
 	if x.state == gobgp.BGP_FSM_ESTABLISHED {
 		x.flaps++
 	}
-	*x = session{peer: x.peer, since: time.Now(), flaps: x.flaps, reason: why, text: text}
+	*x = session{peer: x.peer, since: time.Now(), history: x.history, reason: why, text: text}
 	s.agenda.cancel(peer)
 	signal(s.changed)
 }
@@ -113,7 +117,7 @@ func (s *sessions) forget() (life int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for addr, x := range s.byAddr {
-		*x = session{peer: x.peer, since: time.Now(), flaps: x.flaps}
+		*x = session{peer: x.peer, since: time.Now(), history: x.history}
 		s.agenda.cancel(addr)
 	}
 	s.life++
@@ -194,11 +198,8 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 	case x.stale:
 		s.agenda.set(addr, endStale, time.Now().Add(max(x.restart, 30*time.Second)))
 	}
-	switch {
-	case s.resend:
+	if s.resend {
 		s.agenda.set(addr, softOut, time.Now().Add(x.deferral+softOutDelay))
-	case x.deferral > 0:
-		s.agenda.set(addr, tell, time.Now())
 	}
 	s.log.Info("BGP session is up", "peer", x.peer.Name, "address", addr, "AS", st.PeerASN, "families", fmt.Sprint(x.families))
 }
@@ -242,7 +243,8 @@ func (s *sessions) bar(peer netip.Addr, why Reason, text string) {
 	if x == nil || x.barred {
 		return
 	}
-	*x = session{peer: x.peer, since: time.Now(), flaps: x.flaps + 1, barred: true, reason: why, text: text}
+	x.flaps++
+	*x = session{peer: x.peer, since: time.Now(), history: x.history, barred: true, reason: why, text: text}
 	signal(s.changed)
 	s.log.Warn("BGP neighbour is shut out", "peer", x.peer.Name, "address", peer, "reason", text)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/osrg/gobgp/v4/api"
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v4/pkg/server"
 	"golang.org/x/sys/unix"
 )
@@ -192,8 +193,13 @@ func (s *Speaker) start(ctx, watch context.Context, srv *server.BgpServer, globa
 	// One watcher for both, so that an End-of-RIB is heard after its session's start. The routes before it have been
 	// heard by then: see table.hear.
 	return srv.WatchEvent(watch, server.WatchEventMessageCallbacks{
-		OnPeerUpdate: func(ev *apiutil.WatchEventMessage_PeerEvent, _ time.Time) { s.sessions.event(life, ev) },
-		OnPathEor:    func(p *apiutil.Path, _ time.Time) { s.sessions.endOfRIB(life, p); signal(s.changed) },
+		OnPeerUpdate: func(ev *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+			if ev.Type == apiutil.PEER_EVENT_STATE && ev.Peer.State.SessionState == gobgp.BGP_FSM_ESTABLISHED {
+				s.tellFirst(watch, srv, ev.Peer.State.NeighborAddress)
+			}
+			s.sessions.event(life, ev)
+		},
+		OnPathEor: func(p *apiutil.Path, _ time.Time) { s.sessions.endOfRIB(life, p); signal(s.changed) },
 	}, server.WatchPeer(), server.WatchEor(false))
 }
 

@@ -60,6 +60,7 @@ type node struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	log  *nstest.Output
+	trip tripwire
 }
 
 // newNode makes a node; its agent is started with start.
@@ -112,7 +113,8 @@ func (n *node) start(t testing.TB) {
 	n.cmd = n.Command(ctx, n.bin+"/podroute", "agent", "--config", n.dir+"/config", "--node-name", n.name,
 		"--run-dir", n.dir+"/run", "--cni-conf-dir", n.dir+"/net.d", "--cni-bin-dir", n.bin, "--log-level", "debug")
 	n.cmd.SysProcAttr.Pdeathsig = 0 // the thread that starts it does not last
-	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
+	n.trip.Writer = n.log
+	n.cmd.Stdout, n.cmd.Stderr = &n.trip, &n.trip
 	if err := n.cmd.Start(); err != nil {
 		cancel()
 		t.Fatal(err)
