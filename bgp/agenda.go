@@ -16,6 +16,7 @@ const (
 	restore                  // admit it again after it sent too many prefixes
 	endStale                 // its End-of-RIB never came after a restart
 	shutOut                  // it sends too many prefixes
+	warn                     // it sends many prefixes
 	tidy                     // close connections that gobgp has forgotten
 	refuse                   // it has our AS number, and must not
 	deferralOver             // of no neighbour: stop waiting for End-of-RIB

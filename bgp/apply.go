@@ -142,7 +142,7 @@ func (s *Speaker) applyPeers(ctx context.Context, c Config) (kept []Peer, errs [
 // hasNewChance says whether the configuration of a neighbour that is out for too many prefixes has changed so
 // that it may come out otherwise.
 func (s *Speaker) hasNewChance(c Config, p, old Peer) bool {
-	return p.MaxPrefixes != old.MaxPrefixes || fmt.Sprint(p.Import) != fmt.Sprint(old.Import) || sessionKey(c, p) != sessionKey(s.now, old)
+	return p.MaxPrefixes != old.MaxPrefixes || p.WarnOnly != old.WarnOnly || fmt.Sprint(p.Import) != fmt.Sprint(old.Import) || sessionKey(c, p) != sessionKey(s.now, old)
 }
 
 // add makes a neighbour known to gobgp.
@@ -228,19 +228,16 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 	var err error
 	switch {
 	case d.what == shutOut && running && !s.sessions.isBarred(d.peer):
-		// First it falls silent, then it goes: gobgp keeps what it receives while it removes a neighbour.
-		s.sessions.bar(d.peer, ReasonMaxPrefixes, fmt.Sprintf(
-			"it sent more than %d prefixes of a family: admitted again in %v, or when maxPrefixes or its filters change", p.MaxPrefixes, penalty))
-		err = s.srv.DisablePeer(ctx, &api.DisablePeerRequest{Address: d.peer.String()})
-		s.table.silence(d.peer)
-		s.agenda.set(d.peer, restore, time.Now().Add(quiet))
+		err = s.shut(ctx, p)
 	case d.what == restore && running:
 		err = s.remove(ctx, p, false)
-		s.agenda.set(d.peer, restore, time.Now().Add(penalty))
+		s.agenda.set(d.peer, restore, time.Now().Add(s.sessions.waits(d.peer)))
 	case d.what == restore && !p.Down:
 		s.sessions.reset(d.peer, ReasonNone, "")
 		err = s.add(ctx, s.now, p)
 	case !running:
+	case d.what == warn:
+		s.warn(p)
 	case d.what == tidy:
 		s.tidyUp(p)
 	case d.what == refuse:

@@ -126,8 +126,14 @@ type Peer struct {
 	Export   Filter
 	// Only, where not nil, is all that is accepted: these very prefixes.
 	Only []netip.Prefix
-	// MaxPrefixes a family that the neighbour may send before its session is ended; 0 is no bound.
+	// MaxPrefixes a family that the neighbour may send before its session is ended; 0 is no bound. With WarnOnly its
+	// session stays, and its state says so. WarnAt is the percentage of the bound from which on its state says that it
+	// is near; 0 means 75. Retry is how long a neighbour whose session was ended stays out, twice as long each time that
+	// follows soon, up to an hour; 0 means 5 min.
 	MaxPrefixes int
+	WarnOnly    bool
+	WarnAt      int
+	Retry       time.Duration
 	// GracefulRestart (RFC 4724) in both roles, for all families of the session.
 	GracefulRestart bool
 	// RestartTime is how long the neighbour keeps our routes while we are away, in whole seconds up to
@@ -218,6 +224,8 @@ type PeerState struct {
 	LastError string
 	// Flaps counts how often the session was lost.
 	Flaps int
+	// Warnings are what is amiss with a session that is up, each for people.
+	Warnings []string
 	// Families, HoldTime and GracefulRestart as negotiated; of an established session only.
 	Families        []Family
 	HoldTime        time.Duration

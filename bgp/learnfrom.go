@@ -3,7 +3,6 @@ package bgp
 import (
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // settings says whom to learn from and how: the neighbours with what is accepted from each, our own paths, the
@@ -46,11 +45,14 @@ func (t *table) meet(c Config, rules []rule, same func(netip.Addr) bool) map[*ne
 			again[n] = true
 		}
 		n.rules = rulesFor(quick, p.Address) // also where they say the same: those of before can go
-		n.name, n.internal, n.us, n.most = p.Name, p.internal(c), c.RouterID, p.MaxPrefixes
+		n.name, n.internal, n.us = p.Name, p.internal(c), c.RouterID
 		t.peers[p.Address] = n
 		delete(old, p.Address)
-		if n.most > 0 && max(n.received[0], n.received[1]) > n.most {
-			t.agenda.set(n.addr, shutOut, time.Now())
+		if b := p.bound(); n.bound != b || n.warnOnly != p.WarnOnly {
+			n.bound, n.warnOnly, n.excess = b, p.WarnOnly, [2]excess{}
+			for f := range n.received {
+				t.stand(n, f)
+			}
 		}
 	}
 	for _, n := range old {

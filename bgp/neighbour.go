@@ -12,7 +12,8 @@ type neighbour struct {
 	internal bool
 	us       netip.Addr // our BGP identifier
 	rules    []*rule    // of the import policy, those that concern it; see rulesFor
-	most     int        // prefixes of a family; 0 is no bound
+	bound    bound
+	warnOnly bool
 
 	session    uint32 // counts its sessions
 	live       bool   // a session is up, and what it says counts
@@ -20,6 +21,7 @@ type neighbour struct {
 	last       *offer
 
 	received, accepted [2]int // prefixes, by family
+	excess             [2]excess
 }
 
 // quick are rules made quick to match, and without those that no neighbour's routes meet.
@@ -75,10 +77,10 @@ func (o *offer) goesRound(loops []loop) bool {
 }
 
 // count counts a prefix that came or went.
-func (n *neighbour) count(p netip.Prefix, received int) (tooMany bool) {
-	f := familyOf(p.Addr()) - IPv4
+func (t *table) count(n *neighbour, p netip.Prefix, received int) {
+	f := int(familyOf(p.Addr()) - IPv4)
 	n.received[f] += received
-	return received > 0 && n.most > 0 && n.received[f] == n.most+1
+	t.stand(n, f)
 }
 
 // recount counts a prefix that was accepted or not, and is now or is not.

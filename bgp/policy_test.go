@@ -250,7 +250,7 @@ func TestCheckedConfig(t *testing.T) {
 	out, errs, _ := c.checked()
 	want := Peer{
 		Name: "mapped", Address: addr("10.0.0.1"), AS: 1, Port: 179, Hold: 90 * time.Second, Keepalive: 30 * time.Second,
-		RestartTime: 120 * time.Second, Families: []Family{IPv4, IPv6},
+		RestartTime: 120 * time.Second, Families: []Family{IPv4, IPv6}, WarnAt: 75, Retry: 5 * time.Minute,
 	}
 	if diff := cmp.Diff([]Peer{want}, out.Peers, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || len(errs) != 0 {
 		t.Errorf("defaults (-want +got):\n%s%v", diff, errs)

@@ -71,6 +71,8 @@ func (s *sessions) states() []PeerState {
 			st.Families = slices.Clone(x.families)
 			st.HoldTime = x.hold
 			st.GracefulRestart = len(x.graceful) > 0
+			received, _ := s.table.counts(x.peer.Address)
+			st.Warnings = x.peer.warnings(received)
 		}
 		out = append(out, st)
 	}

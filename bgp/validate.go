@@ -78,6 +78,12 @@ func (p Peer) withDefaults() Peer {
 	if p.RestartTime == 0 {
 		p.RestartTime = defaultRestartTime
 	}
+	if p.WarnAt == 0 {
+		p.WarnAt = defaultWarnAt
+	}
+	if p.Retry == 0 {
+		p.Retry = defaultRetry
+	}
 	fams := slices.Clone(p.families())
 	slices.Sort(fams)
 	p.Families = slices.Compact(fams)
@@ -111,6 +117,8 @@ func (p Peer) check() error {
 		return fmt.Errorf("restart time %v: use 1s to 4095s (RFC 4724 section 3)", p.RestartTime)
 	case p.AllowOwnAS < 0 || p.AllowOwnAS > 10:
 		return fmt.Errorf("allowOwnAS %d: use 0 to 10", p.AllowOwnAS)
+	case p.WarnAt < 1 || p.WarnAt > 100:
+		return fmt.Errorf("warning at %d %% of the bound: use 1 to 100", p.WarnAt)
 	case p.Port < 1 || p.Port > 65535:
 		return fmt.Errorf("port %d: use 1 to 65535", p.Port)
 	}
