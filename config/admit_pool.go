@@ -189,10 +189,13 @@ func (w *build) block(c *candidate) {
 	if !ok {
 		return
 	}
-	if v := *o.Value.(*AddressBlock); v.Spec.Node != "" {
-		w.blocks.add(v.Spec.Prefix(), v.Spec.Node)
-		w.snapshot.Blocks = append(w.snapshot.Blocks, v)
+	v := *o.Value.(*AddressBlock)
+	if v.Spec.Node == "" {
+		w.snapshot.Ranges = append(w.snapshot.Ranges, v)
+		return
 	}
+	w.blocks.add(v.Spec.Prefix(), v.Spec.Node)
+	w.snapshot.Blocks = append(w.snapshot.Blocks, v)
 }
 
 // blockPool checks a block against the pool that it names, else the one that it lies in.

@@ -22,7 +22,9 @@ func (w *build) review() {
 	slices.SortFunc(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Peers, func(a, b BGPPeer) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Pools, func(a, b AddressPool) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortFunc(s.Blocks, func(a, b AddressBlock) int { return a.Spec.Prefix().Compare(b.Spec.Prefix()) })
+	for _, list := range [][]AddressBlock{s.Blocks, s.Ranges} {
+		slices.SortFunc(list, func(a, b AddressBlock) int { return a.Spec.Prefix().Compare(b.Spec.Prefix()) })
+	}
 	slices.SortFunc(s.Services, func(a, b Service) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})

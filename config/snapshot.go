@@ -11,10 +11,12 @@ import (
 // Snapshot is the whole configuration at one moment: valid objects only, defaults filled in, sorted
 // by name. It is a value: nobody changes it after it was handed out.
 type Snapshot struct {
-	Router         RouterConfig
-	Peers          []BGPPeer
-	Pools          []AddressPool
-	Blocks         []AddressBlock
+	Router RouterConfig
+	Peers  []BGPPeer
+	Pools  []AddressPool
+	Blocks []AddressBlock
+	// Ranges are those of pools that belong to a value of their topologyKey.
+	Ranges         []AddressBlock
 	Advertisements []Advertisement
 	Nodes          []Node
 	// Services are by namespace and name. A source need not have any while nothing asks for them: see WantsServices.
@@ -92,9 +94,9 @@ func (s Snapshot) PodSubnets(n Node) []netip.Prefix {
 // RackRanges are the ranges of pools that belong to a node's own values of the pools' topology keys.
 func (s Snapshot) RackRanges(n Node) []netip.Prefix {
 	var ranges []netip.Prefix
-	for _, b := range s.Blocks {
+	for _, b := range s.Ranges {
 		i := slices.IndexFunc(s.Pools, func(v AddressPool) bool { return v.Name == b.Spec.Pool })
-		if b.Spec.TopologyValue != "" && i >= 0 && n.Labels[s.Pools[i].Spec.TopologyKey] == b.Spec.TopologyValue {
+		if i >= 0 && n.Labels[s.Pools[i].Spec.TopologyKey] == b.Spec.TopologyValue {
 			ranges = append(ranges, b.Spec.Prefix())
 		}
 	}

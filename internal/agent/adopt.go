@@ -32,9 +32,13 @@ func (a *Agent) adopted(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("read the kernel's routes: %w", err)
 	}
 	ours := 0
+	a.loop.aggregates = newAggregates()
 	for _, r := range installed {
 		if !r.Pod {
 			ours++
+		}
+		if r.Unreachable {
+			a.loop.aggregates.before[r.Dst] = true
 		}
 	}
 	if err := os.WriteFile(file, boot, 0o600); err != nil {

@@ -32,6 +32,8 @@ type Desired struct {
 	Addressing Addressing
 	// Local are the routes that do not come from BGP: each block's unreachable route.
 	Local []routes.Route
+	// Aggregates are those of BGP's paths that are to be told only while something inside them is known.
+	Aggregates []netip.Prefix
 	// Sources are the preferred source addresses of routes, those of Addresses that the host has.
 	Sources []netip.Addr
 	NFT     nft.Config

@@ -122,6 +122,9 @@ func printDesired(w *strings.Builder, name string, d Desired) {
 	p("    never-ever %v", b.NeverEver)
 	for _, path := range b.Paths {
 		p("    path %v communities=%v med=%v local-pref=%v prepend=%d peers=%v", path.Prefix, path.Communities, deref(path.MED), deref(path.LocalPref), path.Prepend, path.Peers)
+		if path.Aggregate {
+			p("      aggregate while-known=%t summary-only=%t", slices.Contains(d.Aggregates, path.Prefix), path.SummaryOnly)
+		}
 	}
 	for _, q := range b.Peers {
 		p("    peer %s %v as=%d families=%v next-hops=%v down=%t passive=%t password=%t client=%t only=%v max=%d gr=%t/%v hold=%v import=+%s-%s export=+%s-%s",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/podroute/podroute/bgp"
 	"github.com/podroute/podroute/routes"
@@ -16,12 +17,19 @@ func (a *Agent) program(ctx context.Context) error {
 	clear(l.unresolved)
 	all := make([]routes.Route, 0, len(l.learned)+len(l.desired.Local))
 	all = append(all, l.desired.Local...)
+	l.aggregates.recount(l.desired.Aggregates, l.desired.Blocks)
 	for p, vias := range l.learned {
+		if l.aggregates.held[p] {
+			continue // ours is about to count, or did until now
+		}
 		if r, ok := a.route(p, vias); ok {
 			all = append(all, r)
+			l.aggregates.count(p, 1)
 		}
 	}
 	keep := a.restarted && !l.pruned && !a.speaker.Synced()
+	l.aggregates.judge(time.Now(), !keep)
+	all = append(all, l.aggregates.routes()...)
 	err := a.fib.Set(ctx, routes.Desired{Routes: all, Keep: keep})
 	l.pruned = !keep
 	return a.note(err)
@@ -37,12 +45,13 @@ func (a *Agent) stream(ctx context.Context) {
 	changed := make([]routes.Route, 0, len(changes))
 	var gone []netip.Prefix
 	for _, c := range changes {
+		l.recount(c)
 		if len(c.Via) == 0 {
 			delete(l.learned, c.Prefix)
 		} else {
 			l.learned[c.Prefix] = c.Via
 		}
-		if all {
+		if all || l.aggregates.held[c.Prefix] {
 			continue
 		}
 		delete(l.unresolved, c.Prefix)
@@ -60,6 +69,7 @@ func (a *Agent) stream(ctx context.Context) {
 			a.fail(err)
 		}
 	}
+	a.summarise(ctx)
 }
 
 // route is the kernel route of a learned prefix; false without a usable next hop. Why a next hop is

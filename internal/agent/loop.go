@@ -43,8 +43,9 @@ type loop struct {
 	// failed is what the last turn could not do.
 	failed error
 	// mesh is the nodes' mesh, and the one before while it changes.
-	mesh meshChange
-	drain drain
+	mesh       meshChange
+	drain      drain
+	aggregates aggregates
 	// applied are the blocks that are advertised, or may be.
 	applied []netip.Prefix
 	backoff time.Duration
@@ -110,6 +111,7 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.reconcile(work)
 		case now := <-settle.C:
 			a.prune(work)
+			a.summarise(work)
 			a.lives.settle(sinceBoot(), a.loop.pruned)
 			if a.loop.mesh.over(now) || a.loop.drain.due(now) {
 				a.reconcile(work)
@@ -176,7 +178,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 // hangUp ends the sessions over links that just went down, before anything else is done: until our
 // other neighbours hear of it, they send us what we cannot deliver.
 func (a *Agent) hangUp(ctx context.Context, links []routes.Link) error {
-	cfg, up := a.loop.desired.BGP, uplinks(links)
+	cfg, up := a.advertisable(), uplinks(links)
 	cfg.Peers = slices.Clone(cfg.Peers)
 	hang := false
 	for i, p := range cfg.Peers {
@@ -222,16 +224,19 @@ func (a *Agent) apply(ctx context.Context) error {
 	}
 	a.lives.call(sinceBoot())
 	add("BFD", a.bfd.Set(ctx, d.BFD)) // before BGP: its first packet ends what neighbours have of an earlier life
-	add("BGP", a.speaker.Set(ctx, a.advertisable()))
+	add("BGP", a.announce(ctx))
 	return errors.Join(errs...)
 }
 
-// advertisable is the BGP configuration without the blocks whose unreachable route the kernel does
-// not hold: their unassigned addresses would loop between this node and its router.
+// advertisable is the BGP configuration without the blocks and aggregates whose unreachable route the kernel does
+// not hold: their unassigned addresses would loop between this node and its router. Aggregates that nothing is
+// known inside of are left out, too.
 func (a *Agent) advertisable() bgp.Config {
-	cfg := a.loop.desired.BGP
+	l := &a.loop
+	cfg := l.desired.BGP
 	cfg.Paths = slices.DeleteFunc(slices.Clone(cfg.Paths), func(p bgp.Path) bool {
-		return a.loop.unresolved[p.Prefix] != nil && slices.Contains(a.loop.desired.Blocks, p.Prefix)
+		sum := slices.Contains(l.desired.Aggregates, p.Prefix)
+		return sum && !l.aggregates.alive[p.Prefix] || l.unresolved[p.Prefix] != nil && (sum || slices.Contains(l.desired.Blocks, p.Prefix))
 	})
 	return cfg
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -14,10 +15,11 @@ import (
 
 // Where an installed route comes from.
 const (
-	originBlock   = "block"   // unreachable, for a pod subnet's unassigned addresses
-	originPod     = "pod"     // to a pod of this node
-	originLearned = "learned" // from BGP
-	originNamed   = "named"   // by an Advertisement
+	originBlock     = "block"     // unreachable, for a pod subnet's unassigned addresses
+	originAggregate = "aggregate" // unreachable, for what nobody inside an aggregate has
+	originPod       = "pod"       // to a pod of this node
+	originLearned   = "learned"   // from BGP
+	originNamed     = "named"     // by an Advertisement
 )
 
 // installed are our routes as the kernel has them.
@@ -34,10 +36,16 @@ func (o *operator) installed(ctx context.Context) ([]*agentpb.Route, error) {
 	for _, l := range links {
 		names[l.Index] = l.Name
 	}
+	sums := map[netip.Prefix]bool{}
+	if err := o.agent.view(ctx, func(l *loop) { sums = maps.Clone(l.aggregates.held) }); err != nil && !errors.Is(err, errLeft) {
+		return nil, err
+	}
 	out := make([]*agentpb.Route, 0, len(routes))
 	for _, i := range routes {
 		v := &agentpb.Route{Prefix: i.Dst.String(), Type: "unicast", Origin: originLearned}
 		switch {
+		case i.Unreachable && sums[i.Dst]:
+			v.Type, v.Origin = "unreachable", originAggregate
 		case i.Pod:
 			v.Origin = originPod
 		case i.Unreachable:

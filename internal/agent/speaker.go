@@ -149,11 +149,16 @@ func (d *draft) advertise(paths []bgp.Path, ad config.Advertisement) []bgp.Path 
 			}
 		}
 	}
-	prefixes = append(prefixes, d.aggregates(ad)...)
-	for _, p := range prefixes {
+	prefixes = append(prefixes, d.named(ad)...)
+	sums := d.sums(ad)
+	d.Aggregates = slices.DeleteFunc(d.Aggregates, func(p netip.Prefix) bool { return slices.Contains(prefixes, p) || slices.Contains(sums, p) })
+	d.Aggregates = append(d.Aggregates, sums...)
+	for i, p := range append(prefixes, sums...) {
 		paths = slices.DeleteFunc(paths, func(q bgp.Path) bool { return q.Prefix == p })
+		sum := i >= len(prefixes)
 		paths = append(paths, bgp.Path{
 			Prefix: p, Communities: s.Communities, LocalPref: s.LocalPref, MED: s.MED, Prepend: int(s.Prepend), Peers: s.Peers,
+			Aggregate: sum, SummaryOnly: sum && s.SummaryOnly,
 		})
 	}
 	return paths
