@@ -232,9 +232,9 @@ func (d *draft) shortages() {
 	}
 }
 
-// named leaves the prefixes of pods out that a node must not originate: what is not all its own would draw
+// spelled leaves the prefixes of pods out that a node must not originate: what is not all its own would draw
 // others' traffic here. Only routers originate aggregates, because they know the ways behind them.
-func (d *draft) named(ad config.Advertisement) []netip.Prefix {
+func (d *draft) spelled(ad config.Advertisement) []netip.Prefix {
 	var out []netip.Prefix
 	for i, p := range ad.Spec.Named() {
 		own := slices.ContainsFunc(d.Blocks, func(b netip.Prefix) bool { return b.Bits() <= p.Bits() && b.Contains(p.Addr()) })

@@ -149,7 +149,7 @@ func (d *draft) advertise(paths []bgp.Path, ad config.Advertisement) []bgp.Path 
 			}
 		}
 	}
-	prefixes = append(prefixes, d.named(ad)...)
+	prefixes = append(prefixes, d.spelled(ad)...)
 	sums := d.sums(ad)
 	d.Aggregates = slices.DeleteFunc(d.Aggregates, func(p netip.Prefix) bool { return slices.Contains(prefixes, p) || slices.Contains(sums, p) })
 	d.Aggregates = append(d.Aggregates, sums...)
