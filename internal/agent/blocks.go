@@ -121,7 +121,9 @@ func overlapping(ps []netip.Prefix, p netip.Prefix) []netip.Prefix {
 func (d *draft) servings() {
 	a := &d.Addressing
 	a.Everyone = d.serving(nil)
-	a.Selective = slices.ContainsFunc(d.Snapshot.Pools, func(v config.AddressPool) bool { return v.Spec.NamespaceSelector != nil })
+	a.Selective = slices.ContainsFunc(d.Snapshot.Pools, func(v config.AddressPool) bool {
+		return v.Spec.Use == config.UsePods && v.Spec.NamespaceSelector != nil
+	})
 	if !a.Selective {
 		return
 	}

@@ -127,7 +127,9 @@ func (d *draft) ranges() {
 	d.services = d.spec.ServicePrefixes()
 	if len(d.spec.ClusterCIDRs) == 0 && d.spec.PodSubnets == config.SubnetsFromPool {
 		for _, v := range d.Snapshot.Pools {
-			d.pods = append(d.pods, v.Spec.Prefix())
+			if v.Spec.Use == config.UsePods {
+				d.pods = append(d.pods, v.Spec.Prefix())
+			}
 		}
 	}
 	for _, n := range d.Snapshot.Nodes {
