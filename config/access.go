@@ -138,6 +138,12 @@ func (s BGPPeerSpec) PrefixLimit(router bool) int {
 	return DefaultMaxPrefixesNode
 }
 
+// Excess is whether more prefixes than PrefixLimit are only warned of, from which percentage of it on there are warnings, and for
+// how long a neighbour is out the first time.
+func (s BGPPeerSpec) Excess() (warnOnly bool, warnAt int, retry time.Duration) {
+	return s.MaxPrefixesAction == MaxPrefixesWarn, int(s.MaxPrefixesWarnAt), duration(s.MaxPrefixesRetry, DefaultRetry)
+}
+
 // Bounds are the CIDR and the lengths of the prefixes inside it that the entry names; without a CIDR the zero Prefix.
 func (e FilterEntry) Bounds() (p netip.Prefix, lowest, highest int) {
 	if e.CIDR == "" {

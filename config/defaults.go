@@ -22,6 +22,8 @@ const (
 	DefaultMaxPrefixesNode = 10_000
 	DefaultMaxPrefixes     = 500_000 // of routers
 	DefaultBlockQuarantine = time.Hour
+	DefaultWarnAt          = 75 // percent of MaxPrefixes
+	DefaultRetry           = 5 * time.Minute
 )
 
 // Default returns the configuration that holds where nothing is written: AS 64512, full mesh, pod
@@ -79,6 +81,11 @@ func (s *BGPPeerSpec) setDefaults() {
 	if s.Timers.Keepalive == nil {
 		third := (s.Timers.Hold.Duration / 3).Truncate(time.Second)
 		s.Timers.Keepalive = &metav1.Duration{Duration: third}
+	}
+	orDefault(&s.MaxPrefixesAction, MaxPrefixesTeardown)
+	orDefault(&s.MaxPrefixesWarnAt, DefaultWarnAt)
+	if s.MaxPrefixesRetry == nil {
+		s.MaxPrefixesRetry = &metav1.Duration{Duration: DefaultRetry}
 	}
 	s.Password.setDefaults()
 	s.BFD.setDefaults()

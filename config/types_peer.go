@@ -29,6 +29,12 @@ const (
 	FamilyIPv6 = "IPv6"
 )
 
+// What becomes of a session with too many prefixes.
+const (
+	MaxPrefixesTeardown = "Teardown"
+	MaxPrefixesWarn     = "Warn"
+)
+
 // BGPPeerSpec is one neighbour. Exactly one of Address, Gateway and Interface is set.
 //
 // +kubebuilder:object:generate=true
@@ -97,6 +103,21 @@ type BGPPeerSpec struct {
 	// Nodes, 500000 on Routers.
 	// +kubebuilder:validation:Minimum=0
 	MaxPrefixes int32 `json:"maxPrefixes,omitempty"`
+	// MaxPrefixesAction is what becomes of a session with more than MaxPrefixes: Teardown (the default) ends it, Warn
+	// says so and no more.
+	// +kubebuilder:validation:MaxLength=8
+	// +kubebuilder:validation:XValidation:rule="self in ['', 'Teardown', 'Warn']",message="must be Teardown or Warn"
+	MaxPrefixesAction string `json:"maxPrefixesAction,omitempty"`
+	// MaxPrefixesWarnAt is the percentage of MaxPrefixes from which on a warning is given, 1 to 100. Default 75.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	MaxPrefixesWarnAt int32 `json:"maxPrefixesWarnAt,omitempty"`
+	// MaxPrefixesRetry is how long a neighbour whose session was ended stays out, 1 s to 24 h; twice as long each time
+	// that follows soon, up to an hour. Default 5 min.
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s') && duration(self) <= duration('24h') && duration(self).getMilliseconds() % 1000 == 0",message="must be whole seconds, 1s to 24h"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	MaxPrefixesRetry *metav1.Duration `json:"maxPrefixesRetry,omitempty"`
 	// GracefulRestart overrides RouterConfig's for this neighbour.
 	GracefulRestart *bool `json:"gracefulRestart,omitempty"`
 	// AllowOwnAS accepts routes whose AS path holds our own AS number up to this many times, 0 to 10.

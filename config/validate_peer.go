@@ -31,6 +31,9 @@ func (r *report) peer(s *BGPPeerSpec) {
 	if s.MaxPrefixes != 0 {
 		r.between("spec.maxPrefixes", int64(s.MaxPrefixes), 1, 1<<31-1)
 	}
+	r.oneOf("spec.maxPrefixesAction", s.MaxPrefixesAction, MaxPrefixesTeardown, MaxPrefixesWarn)
+	r.between("spec.maxPrefixesWarnAt", int64(s.MaxPrefixesWarnAt), 1, 100)
+	r.seconds("spec.maxPrefixesRetry", s.MaxPrefixesRetry, 1, 24*60*60)
 	r.between("spec.allowOwnAS", int64(s.AllowOwnAS), 0, 10)
 }
 

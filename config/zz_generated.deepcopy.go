@@ -372,6 +372,11 @@ func (in *BGPPeerSpec) DeepCopyInto(out *BGPPeerSpec) {
 		*out = new(PrefixFilter)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.MaxPrefixesRetry != nil {
+		in, out := &in.MaxPrefixesRetry, &out.MaxPrefixesRetry
+		*out = new(v1.Duration)
+		**out = **in
+	}
 	if in.GracefulRestart != nil {
 		in, out := &in.GracefulRestart, &out.GracefulRestart
 		*out = new(bool)

@@ -36,6 +36,7 @@ func (d *draft) peer(p config.BGPPeer) (bgp.Peer, bool) {
 	peer.ReflectorClient = s.ReflectorClient
 	peer.Import, peer.Export = filter(s.Import), filter(s.Export)
 	peer.MaxPrefixes = s.PrefixLimit(d.Role == roleRouter)
+	peer.WarnOnly, peer.WarnAt, peer.Retry = s.Excess()
 	peer.GracefulRestart = s.Restarts(d.spec)
 	peer.Hold, peer.Keepalive = s.Hold(), s.Keepalive()
 	peer.Local = s.Local()
