@@ -66,8 +66,6 @@ type draft struct {
 	uplinks []routes.Link
 	// direct are the ranges of the cluster: pods, nodes, services.
 	pods, nodes, services []netip.Prefix
-	// named are the service addresses that Advertisements of this node name, whoever serves them.
-	named []netip.Prefix
 }
 
 func (d *draft) problem(object, field, message, mend string) {

@@ -115,6 +115,9 @@ func printDesired(w *strings.Builder, name string, d Desired) {
 	}
 	p("  cni mtu=%d not-ready=%v", d.CNI.MTU, d.CNI.NotReady)
 	p("  nft masquerade=%t pods=%v direct=%v to=%v", d.NFT.Masquerade, d.NFT.PodCIDRs, d.NFT.Direct, d.NFT.NodeAddrs)
+	if len(d.NFT.Services) > 0 {
+		p("  nft refused=%v", d.NFT.Services)
+	}
 	b := d.BGP
 	p("  bgp port=%d max-paths=%d restarting=%t deferral=%v transit=%t cluster-id=%v", b.ListenPort, b.MaxPaths, b.Restarting, b.Deferral, b.Transit, b.ClusterID)
 	p("    accept %s", rangesText(b.Import))

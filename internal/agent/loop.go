@@ -207,7 +207,7 @@ func (a *Agent) apply(ctx context.Context) error {
 		}
 	}
 	add("routes", a.program(ctx))
-	if len(d.Blocks) > 0 || d.NFT.Watch != nil || a.loop.tabled {
+	if len(d.Blocks) > 0 || d.NFT.Watch != nil || len(d.NFT.Services) > 0 || a.loop.tabled {
 		a.loop.tabled = true
 		add("nftables", a.table.Set(ctx, d.NFT))
 	}

@@ -42,7 +42,7 @@ func (d *draft) servicePaths() []bgp.Path {
 		}
 	}
 	slices.SortStableFunc(s.paths, func(a, b bgp.Path) int { return comparePrefixes(a.Prefix, b.Prefix) })
-	d.named = slices.SortedFunc(maps.Keys(s.named), comparePrefixes)
+	d.NFT.Services = d.refused(ads, slices.SortedFunc(maps.Keys(s.named), comparePrefixes))
 	d.Served = slices.SortedFunc(maps.Keys(s.owners), comparePrefixes)
 	d.Origins = make(map[netip.Prefix]string, len(s.owners))
 	for p, owners := range s.owners {
@@ -53,6 +53,29 @@ func (d *draft) servicePaths() []bgp.Path {
 		return nil
 	}
 	return s.paths
+}
+
+// refused are the addresses and ranges that packets must not be forwarded to: what is still on its way to a service
+// address was translated by nobody, and routers would send it back. A node without Advertisements of services says nothing
+// of them to anybody, and leaves them alone.
+func (d *draft) refused(ads []config.Advertisement, named []netip.Prefix) []netip.Prefix {
+	kinds := map[config.ServiceAddress]bool{}
+	for _, ad := range ads {
+		for _, k := range ad.Spec.Services.Addresses {
+			kinds[k] = true
+		}
+	}
+	var all []netip.Prefix
+	if kinds[config.ClusterAddress] {
+		all = append(all, d.spec.ServicePrefixes()...)
+	}
+	for _, v := range d.Snapshot.Pools {
+		if v.Spec.Use == config.UseLoadBalancers && kinds[config.LoadBalancerAddress] {
+			all = append(all, v.Spec.Prefix())
+		}
+	}
+	in := coverOf(all)
+	return append(all, slices.DeleteFunc(named, func(p netip.Prefix) bool { return in.holds(p.Addr()) })...)
 }
 
 // serviceAds are the Advertisements of services that select this node: first those for named peers, which win over those

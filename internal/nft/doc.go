@@ -1,10 +1,11 @@
 // Package nft owns one nftables table, inet podroute, and nothing else in nftables.
 //
-// The table does three things. On the way in, a packet from a pod link whose source address is not
+// The table does four things. On the way in, a packet from a pod link whose source address is not
 // routed back to that very link is dropped and counted: a pod cannot speak under another's address
 // (strict reverse path, RFC 3704 section 2.2, on pod links alone). On the way out, a connection
 // from this node's pods to a destination outside the cluster gets the node's address as its source;
-// everything inside keeps its addresses. And while a node is drained, a chain of its own counts what still arrives from
+// everything inside keeps its addresses. On the way through, a packet that is still destined to a service address is
+// refused: nobody has translated it, and it would bounce between this node and its router. And while a node is drained, a chain of its own counts what still arrives from
 // outside for service addresses, before they are translated (watch.go).
 //
 // # Invariants

@@ -39,6 +39,10 @@ func TestGolden(t *testing.T) {
 			PodLinks: "pr", Masquerade: true, PodCIDRs: prefixes("10.1.0.0/24", "fd00:1::/64"),
 			Direct: prefixes("0.0.0.0/1", "128.0.0.0/1", "ff00::/8"),
 		}},
+		{"services", Config{
+			PodLinks: "pr", Masquerade: true, PodCIDRs: prefixes("10.1.0.0/24"), Direct: prefixes("10.0.0.0/8"), NodeAddrs: addrs("192.0.2.1"),
+			Services: prefixes("203.0.113.0/24", "198.51.100.7/32", "203.0.113.9/32", "2001:db8:f::7/128"),
+		}},
 		{"watched", Config{PodLinks: "pr", Watch: &Watch{
 			Services: prefixes("203.0.113.7/32", "203.0.113.9/32", "2001:db8:f::7/128"), Uplinks: []string{"eth0", "eth1"},
 		}}},

@@ -280,7 +280,7 @@ func (k *kernel) addSets(have, want *ruleset) error {
 		if _, ok := present[s.name]; ok {
 			continue
 		}
-		target := k.set(s, uint32(i+1)) //nolint:gosec // at most six sets
+		target := k.set(s, uint32(i+1)) //nolint:gosec // at most eight sets
 		if err := k.conn.AddSet(target, nil); err != nil {
 			return fmt.Errorf("set %s: %w", s.name, err)
 		}

@@ -24,6 +24,9 @@ type Config struct {
 	NodeAddrs []netip.Addr
 	// Masquerade switches masquerading on. Anti-spoofing is always on.
 	Masquerade bool
+	// Services are addresses of services and their ranges: what is forwarded to one of them, translated by nobody, is
+	// refused instead. The router that it came from would send it back. Empty: nothing is.
+	Services []netip.Prefix
 	// Watch counts traffic from outside; nil: nothing is counted.
 	Watch *Watch
 }
@@ -132,7 +135,7 @@ func (c Config) validate() error {
 	if len(c.PodLinks) >= ifNameSize {
 		errs = append(errs, fmt.Errorf("prefix of pod links' names %q: longer than a link's name", c.PodLinks))
 	}
-	errs = append(errs, valid(c.PodCIDRs), valid(c.Direct))
+	errs = append(errs, valid(c.PodCIDRs), valid(c.Direct), valid(c.Services))
 	seen := map[bool]netip.Addr{}
 	for _, a := range c.NodeAddrs {
 		if !a.IsValid() || a.IsUnspecified() || a.Zone() != "" {

@@ -80,6 +80,10 @@ func compile(c Config) (*ruleset, error) {
 	if c.Masquerade { // no nat chain at all otherwise: without one the kernel need not track connections
 		rs.masquerading(c)
 	}
+	if len(c.Services) > 0 {
+		forward, sets := refusing(c)
+		rs.chains, rs.sets = append(rs.chains, forward), append(rs.sets, sets...)
+	}
 	if c.Watch != nil {
 		watch, sets := watching(c)
 		rs.chains, rs.sets = append(rs.chains, watch), append(rs.sets, sets...)
@@ -246,7 +250,7 @@ func (rs *ruleset) mustRebuild(want *ruleset) (reason string, yes bool) {
 }
 
 // chainNames are those that a Config may ask for.
-func chainNames() []string { return []string{"prerouting", "postrouting", watchChain} }
+func chainNames() []string { return []string{"prerouting", "postrouting", refuseChain, watchChain} }
 
 // describe says in a word what of rs is not as in want.
 func (rs *ruleset) describe(want *ruleset) string {

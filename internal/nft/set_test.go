@@ -20,6 +20,7 @@ func exampleConfig() Config {
 		PodCIDRs:  prefixes("10.1.0.0/24", "fd00:1::/64"),
 		Direct:    prefixes("10.0.0.0/8", "192.0.2.0/24", "fd00::/8"),
 		NodeAddrs: addrs("192.0.2.1", "2001:db8::1"),
+		Services:  prefixes("203.0.113.0/24", "2001:db8:f::/112"),
 	}
 }
 
@@ -38,6 +39,7 @@ func TestRepair(t *testing.T) {
 		{"element added", "add element inet podroute " + pods + " { 10.9.0.0/24 }"},
 		{"element deleted", "delete element inet podroute " + pods + " { 10.1.0.0/24 }"},
 		{"everything is direct", "add element inet podroute direct4-" + digest(spans(exampleConfig().Direct, true)) + " { 128.0.0.0/2 }"},
+		{"nothing is refused", "flush chain inet podroute forward"},
 		{"set added", "add set inet podroute mine { type ipv4_addr; }"},
 		{"map added", "add map inet podroute mine { type ipv4_addr : verdict; }"},
 		{"base chain added", "add chain inet podroute mine { type filter hook forward priority 0; policy drop; }"},
@@ -115,8 +117,8 @@ func TestSetWritesOnlyDifferences(t *testing.T) {
 		if got := handle(t, ns, "forged source"); got != rule {
 			t.Errorf("the anti-spoofing rule was written again: handle %s, was %s", got, rule)
 		}
-		if n := strings.Count(list(t, ns), "\tset "); n != 4 {
-			t.Errorf("%d sets in the table, want 4:\n%s", n, list(t, ns))
+		if n := strings.Count(list(t, ns), "\tset "); n != 6 {
+			t.Errorf("%d sets in the table, want 6:\n%s", n, list(t, ns))
 		}
 	}
 }
