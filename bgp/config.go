@@ -222,8 +222,10 @@ type PeerState struct {
 	// Reason and LastError say why the session is not up, or what ended it last. LastError is for people.
 	Reason    Reason
 	LastError string
-	// Flaps counts how often the session was lost.
-	Flaps int
+	// Flaps counts how often the session was lost; LastDown and LastDownAt say why, for people, and when it was last.
+	Flaps      int
+	LastDown   string
+	LastDownAt time.Time
 	// Warnings are what is amiss with a session that is up, each for people.
 	Warnings []string
 	// Families, HoldTime and GracefulRestart as negotiated; of an established session only.

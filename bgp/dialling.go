@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"time"
 
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
@@ -112,25 +113,21 @@ func (s *sessions) heard(peer netip.Addr, r slog.Record) {
 		x.silent = true
 		return
 	}
+	why, text, ok := heardOf(r.Message, attrs)
+	if x != nil && ok {
+		x.note = note{time.Now(), text}
+	}
 	if x == nil || x.state == gobgp.BGP_FSM_ESTABLISHED || x.barred || x.peer.Down {
 		return
 	}
 	if x.reason == ReasonLost && r.Message == "sent notification" {
 		return // the end of the session that was lost
 	}
-	var why Reason
-	var text string
 	switch r.Message {
 	case "failed to connect":
 		why, text = dialReason(x.peer, attrs["Error"].String())
-	case "sent notification":
-		why, text = ReasonNotificationSent, "we sent NOTIFICATION: "+notification(attrs)
-	case "received notification":
-		why, text = ReasonNotificationReceived, "the neighbour sent NOTIFICATION: "+notification(attrs)
 	case "outgoing connection IO error":
 		why, text = ReasonClosed, "the neighbour closed the connection before OPEN: it may not have us configured"
-	default:
-		return
 	}
 	if why != x.reason || text != x.text {
 		x.reason, x.text = why, text
@@ -150,12 +147,4 @@ func dialReason(p Peer, text string) (Reason, string) {
 		return ReasonNoAnswer, "no answer: the password differs, or the neighbour cannot be reached"
 	}
 	return ReasonNoAnswer, "no answer: the neighbour cannot be reached, or it wants a password"
-}
-
-func notification(attrs map[string]slog.Value) string {
-	if attrs["Code"].Kind() != slog.KindInt64 || attrs["Subcode"].Kind() != slog.KindInt64 {
-		return "unknown"
-	}
-	code, sub := attrs["Code"].Int64(), attrs["Subcode"].Int64()
-	return gobgp.NewNotificationErrorCode(uint8(code), uint8(sub)).String()
 }

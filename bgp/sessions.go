@@ -60,6 +60,8 @@ type history struct {
 	flaps   int
 	shutOut time.Time     // when it last sent too many prefixes
 	penalty time.Duration // for how long it stayed out then
+	note    note          // the last NOTIFICATION
+	lost    note          // why and when a session with it ended last
 }
 
 // sessions are the neighbours and what has happened to them.
@@ -106,6 +108,7 @@ func (s *sessions) reset(peer netip.Addr, why Reason, text string) {
 	}
 	if x.state == gobgp.BGP_FSM_ESTABLISHED {
 		x.flaps++
+		x.lost = note{time.Now(), text}
 	}
 	*x = session{peer: x.peer, since: time.Now(), history: x.history, reason: why, text: text}
 	s.agenda.cancel(peer)
@@ -149,7 +152,7 @@ func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent) {
 		s.table.ended(st.NeighborAddress, nil)
 		x.reason, x.text = ReasonRestartExpired, fmt.Sprintf("the neighbour did not come back within its restart time of %v", x.restart)
 	case was > gobgp.BGP_FSM_ACTIVE && st.SessionState == gobgp.BGP_FSM_IDLE:
-		x.reason, x.text = reasonOf(st)
+		x.reason, x.text = x.named(reasonOf(st))
 	}
 	s.agenda.cancel(st.NeighborAddress, tidy)
 	switch {
@@ -208,7 +211,7 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 func (s *sessions) down(x *session, st apiutil.PeerState) {
 	addr := x.peer.Address
 	lasted := time.Since(x.since)
-	x.reason, x.text = reasonOf(st)
+	x.reason, x.text = x.named(reasonOf(st))
 	x.since, x.eor = time.Now(), nil
 	x.flaps++
 	s.agenda.cancel(addr, softOut, tell, endStale)
@@ -228,6 +231,7 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	} else {
 		s.table.ended(addr, nil)
 	}
+	x.lost = note{time.Now(), x.text}
 	say := s.log.Warn
 	if x.reason == ReasonReconfigured {
 		say = s.log.Info
@@ -244,6 +248,7 @@ func (s *sessions) bar(peer netip.Addr, why Reason, text string) {
 		return
 	}
 	x.flaps++
+	x.lost = note{time.Now(), text}
 	*x = session{peer: x.peer, since: time.Now(), history: x.history, barred: true, reason: why, text: text}
 	signal(s.changed)
 	s.log.Warn("BGP neighbour is shut out", "peer", x.peer.Name, "address", peer, "reason", text)

@@ -146,8 +146,8 @@ func TestReasonsOfFailure(t *testing.T) {
 	for _, x := range []test{
 		{"nobody listens", func(*testing.T, *nstest.NS, *Peer) {}, ReasonConnect, "connection refused"},
 		{"nobody there", func(_ *testing.T, _ *nstest.NS, p *Peer) { p.Address = addr("10.0.0.66") }, ReasonNoAnswer, "cannot be reached"},
-		{"wrong AS", answer(wrongAS), ReasonNotificationSent, "bad peer as"},
-		{"our router ID", func(t *testing.T, torNS *nstest.NS, p *Peer) { p.AS = 65002; answer(sameID)(t, torNS, p) }, ReasonNotificationSent, "bad bgp identifier"},
+		{"wrong AS", answer(wrongAS), ReasonNotificationSent, "OPEN Message Error, Bad Peer AS"},
+		{"our router ID", func(t *testing.T, torNS *nstest.NS, p *Peer) { p.AS = 65002; answer(sameID)(t, torNS, p) }, ReasonNotificationSent, "OPEN Message Error, Bad BGP Identifier"},
 		{"hangs up", func(t *testing.T, torNS *nstest.NS, _ *Peer) {
 			l := listen(t, torNS, "10.0.0.1:179", "", netip.Addr{})
 			go func() {
