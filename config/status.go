@@ -105,7 +105,15 @@ type SessionStatus struct {
 	State string `json:"state"`
 	// Since is when it came to that state.
 	Since     *metav1.Time `json:"since,omitempty"`
-	LastError string       `json:"lastError,omitempty"`
+	// LastError is why it is not up.
+	LastError string `json:"lastError,omitempty"`
+	// Flaps is how often it was lost. LastDown is why it was last, by the names of the RFCs, and LastDownTime when.
+	Flaps        int32        `json:"flaps,omitempty"`
+	LastDown     string       `json:"lastDown,omitempty"`
+	LastDownTime *metav1.Time `json:"lastDownTime,omitempty"`
+	// Warnings are what is amiss with it while it is up.
+	// +listType=atomic
+	Warnings []string `json:"warnings,omitempty"`
 	// BFD is the state of the liveness detection: Up, Down, Init or AdminDown (RFC 5880); empty where there is none.
 	BFD string `json:"bfd,omitempty"`
 	// Families that the session carries, with the number of prefixes.

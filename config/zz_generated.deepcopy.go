@@ -901,6 +901,15 @@ func (in *SessionStatus) DeepCopyInto(out *SessionStatus) {
 		in, out := &in.Since, &out.Since
 		*out = (*in).DeepCopy()
 	}
+	if in.LastDownTime != nil {
+		in, out := &in.LastDownTime, &out.LastDownTime
+		*out = (*in).DeepCopy()
+	}
+	if in.Warnings != nil {
+		in, out := &in.Warnings, &out.Warnings
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Families != nil {
 		in, out := &in.Families, &out.Families
 		*out = make([]SessionFamily, len(*in))

@@ -89,7 +89,7 @@ func newPeers() *cobra.Command {
 			return err
 		}
 		return p.message(a, func(w io.Writer) {
-			fmt.Fprintf(w, "NAME\tADDRESS\tAS\t%s\tSINCE\tBFD\tFAMILY\tRECEIVED\tACCEPTED\tADVERTISED\tLAST ERROR\n", p.paint(plain, "STATE"))
+			fmt.Fprintf(w, "NAME\tADDRESS\tAS\t%s\tSINCE\tBFD\tFAMILY\tRECEIVED\tACCEPTED\tADVERTISED\tFLAPS\tLAST ERROR\n", p.paint(plain, "STATE"))
 			for _, q := range a.GetPeers() {
 				printPeer(w, p, q)
 			}
@@ -103,14 +103,27 @@ func printPeer(w io.Writer, p *printer, q *agentpb.Peer) {
 		colour = green
 	}
 	head := fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%s", q.GetName(), q.GetAddress(), q.GetAs(), p.paint(colour, q.GetState()), age(q.GetSince()), bfdText(q.GetBfd()))
-	last := orDash(q.GetLastError())
+	tail := fmt.Sprintf("%d\t%s", q.GetFlaps(), trouble(q))
 	if len(q.GetFamilies()) == 0 {
-		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t%s\n", head, last)
+		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t%s\n", head, tail)
 	}
 	for _, f := range q.GetFamilies() {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", head, f.GetFamily(), f.GetReceived(), f.GetAccepted(), f.GetAdvertised(), last)
-		head, last = "\t\t\t"+p.paint(plain, "")+"\t\t", ""
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", head, f.GetFamily(), f.GetReceived(), f.GetAccepted(), f.GetAdvertised(), tail)
+		head, tail = "\t\t\t"+p.paint(plain, "")+"\t\t", "\t"
 	}
+}
+
+// trouble is what there is to know of a session's troubles: what it warns of, why it is not up, or why it was lost last.
+func trouble(q *agentpb.Peer) string {
+	switch {
+	case q.GetLastError() != "":
+		return q.GetLastError()
+	case len(q.GetWarnings()) > 0:
+		return "warning: " + strings.Join(q.GetWarnings(), "; ")
+	case q.GetLastDown() != "":
+		return fmt.Sprintf("%s ago: %s", age(q.GetLastDownAt()), q.GetLastDown())
+	}
+	return "-"
 }
 
 // bfdText is the state of BFD with a peer, and why nothing comes of it.

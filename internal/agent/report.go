@@ -182,9 +182,15 @@ func (a *Agent) routing(l *loop, peers []bgp.PeerState, shared []config.Problem)
 }
 
 func sessionStatus(p bgp.PeerState) config.SessionStatus {
-	s := config.SessionStatus{Peer: p.Name, Address: p.Address.String(), ASNumber: p.AS, State: p.State, LastError: p.LastError}
+	s := config.SessionStatus{
+		Peer: p.Name, Address: p.Address.String(), ASNumber: p.AS, State: p.State, LastError: p.LastError,
+		Warnings: p.Warnings, Flaps: int32(p.Flaps), LastDown: p.LastDown,
+	}
 	if !p.Since.IsZero() {
 		s.Since = &metav1.Time{Time: p.Since.Truncate(time.Second)}
+	}
+	if !p.LastDownAt.IsZero() {
+		s.LastDownTime = &metav1.Time{Time: p.LastDownAt.Truncate(time.Second)}
 	}
 	for _, f := range p.Families {
 		s.Families = append(s.Families, config.SessionFamily{
@@ -261,6 +267,10 @@ func essence(r config.NodeReport) config.NodeReport {
 		}
 		if s.LastError != "" {
 			s.LastError = "some"
+		}
+		s.Flaps, s.LastDown, s.LastDownTime = 0, "", nil
+		if len(s.Warnings) > 0 {
+			s.Warnings = []string{"some"}
 		}
 	}
 	return r

@@ -70,7 +70,10 @@ func (o *operator) Peers(ctx context.Context, _ *agentpb.PeersRequest) (*agentpb
 		q := &agentpb.Peer{
 			Name: p.Name, Address: p.Address.String(), As: p.AS, State: p.State, GracefulRestart: p.GracefulRestart,
 			HoldSeconds: uint32(p.HoldTime.Seconds()), Flaps: uint32(p.Flaps), LastError: p.LastError,
-			Bfd: states[p.Name],
+			Bfd: states[p.Name], Warnings: p.Warnings, LastDown: p.LastDown,
+		}
+		if !p.LastDownAt.IsZero() {
+			q.LastDownAt = p.LastDownAt.Format(time.RFC3339)
 		}
 		if !p.Since.IsZero() {
 			q.Since = p.Since.Format(time.RFC3339)

@@ -31,7 +31,7 @@ func (o *operator) Status(ctx context.Context, _ *agentpb.StatusRequest) (*agent
 		return nil, fmt.Errorf("read the sessions: %w", err)
 	}
 	err = a.view(ctx, func(l *loop) {
-		a.describe(l, out)
+		a.describe(l, out, peers)
 		v := a.evidence(l, peers).judge(false)
 		out.Reason, out.Ready = v.Message, v.holds()
 	})
@@ -59,7 +59,7 @@ func (a *Agent) installed(ctx context.Context) (int32, error) {
 }
 
 // describe fills in what the loop knows of this node.
-func (a *Agent) describe(l *loop, out *agentpb.StatusResponse) {
+func (a *Agent) describe(l *loop, out *agentpb.StatusResponse, peers []bgp.PeerState) {
 	d := &l.desired
 	out.Role, out.As, out.RouterId = d.Role, d.AS, d.RouterID.String()
 	out.SessionsConfigured = uint32(len(d.BGP.Peers))
@@ -69,11 +69,22 @@ func (a *Agent) describe(l *loop, out *agentpb.StatusResponse) {
 	for _, b := range d.Blocks {
 		out.Blocks = append(out.Blocks, b.String())
 	}
-	for _, p := range a.problems(l) {
+	for _, p := range append(a.problems(l), warnings(peers)...) {
 		out.Problems = append(out.Problems, &agentpb.Problem{
 			Source: p.Source, Object: p.Object, Field: p.Field, Message: p.Message, Mend: p.Mend,
 		})
 	}
+}
+
+// warnings are what is amiss with sessions that are up.
+func warnings(peers []bgp.PeerState) []config.Problem {
+	var out []config.Problem
+	for _, p := range peers {
+		for _, text := range p.Warnings {
+			out = append(out, config.Problem{Object: "session " + p.Name, Message: text})
+		}
+	}
+	return out
 }
 
 // evidence is what the readiness policy is judged by now. It is for use in the loop's goroutine.

@@ -458,7 +458,12 @@ type Peer struct {
 	Flaps           uint32         `protobuf:"varint,9,opt,name=flaps,proto3" json:"flaps,omitempty"`
 	LastError       string         `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	// Liveness by BFD; absent where it is not watched.
-	Bfd           *Bfd `protobuf:"bytes,11,opt,name=bfd,proto3" json:"bfd,omitempty"`
+	Bfd *Bfd `protobuf:"bytes,11,opt,name=bfd,proto3" json:"bfd,omitempty"`
+	// What is amiss with a session that is up.
+	Warnings []string `protobuf:"bytes,12,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Why the session was lost last, and when (RFC 3339); empty: never.
+	LastDown      string `protobuf:"bytes,13,opt,name=last_down,json=lastDown,proto3" json:"last_down,omitempty"`
+	LastDownAt    string `protobuf:"bytes,14,opt,name=last_down_at,json=lastDownAt,proto3" json:"last_down_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -568,6 +573,27 @@ func (x *Peer) GetBfd() *Bfd {
 		return x.Bfd
 	}
 	return nil
+}
+
+func (x *Peer) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *Peer) GetLastDown() string {
+	if x != nil {
+		return x.LastDown
+	}
+	return ""
+}
+
+func (x *Peer) GetLastDownAt() string {
+	if x != nil {
+		return x.LastDownAt
+	}
+	return ""
 }
 
 type Bfd struct {
@@ -1828,7 +1854,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x04mend\x18\x05 \x01(\tR\x04mend\"\x0e\n" +
 	"\fPeersRequest\">\n" +
 	"\rPeersResponse\x12-\n" +
-	"\x05peers\x18\x01 \x03(\v2\x17.podroute.agent.v1.PeerR\x05peers\"\xd9\x02\n" +
+	"\x05peers\x18\x01 \x03(\v2\x17.podroute.agent.v1.PeerR\x05peers\"\xb4\x03\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x0e\n" +
@@ -1842,7 +1868,11 @@ const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"last_error\x18\n" +
 	" \x01(\tR\tlastError\x12(\n" +
-	"\x03bfd\x18\v \x01(\v2\x16.podroute.agent.v1.BfdR\x03bfd\"\xb0\x03\n" +
+	"\x03bfd\x18\v \x01(\v2\x16.podroute.agent.v1.BfdR\x03bfd\x12\x1a\n" +
+	"\bwarnings\x18\f \x03(\tR\bwarnings\x12\x1b\n" +
+	"\tlast_down\x18\r \x01(\tR\blastDown\x12 \n" +
+	"\flast_down_at\x18\x0e \x01(\tR\n" +
+	"lastDownAt\"\xb0\x03\n" +
 	"\x03Bfd\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\tR\x05since\x12\x1e\n" +
