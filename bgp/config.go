@@ -146,6 +146,8 @@ type Peer struct {
 	OverrideAS bool
 	// ReflectorClient makes the neighbour a client of ours (RFC 4456).
 	ReflectorClient bool
+	// PassOn is the next hop of what others have told us and the neighbour is told.
+	PassOn PassOn
 	// Down says that the link to the neighbour is down: its session ends at once, its routes leave, and
 	// it is not dialled until Down is false.
 	Down bool

@@ -18,7 +18,7 @@ func exportRules(c Config) []rule {
 		rules = append(rules, exportFilter(c, p)...)
 	}
 	rules = append(rules, summaryRules(c)...)
-	rules = append(rules, nextHopRules(c, internal)...)
+	rules = append(rules, nextHopRules(c)...)
 	if c.Drain {
 		rules = append(rules, rule{Set: attributes{Communities: []string{gracefulShutdown}, LocalPref: lowest()}})
 	}
@@ -163,39 +163,6 @@ func (path Path) offered(c Config, p Peer) *offer {
 		}
 	}
 	return o
-}
-
-// throughUs are the routes whose next hop we are for a peer: our own always; those in transit unless they stay
-// inside the AS. Reflected routes keep theirs (RFC 4456 section 10).
-func throughUs(c Config, p Peer) []source {
-	out := []source{fromUs}
-	if c.Transit {
-		out = append(out, fromExternal)
-		if !p.internal(c) {
-			out = append(out, fromInternal)
-		}
-	}
-	return out
-}
-
-// nextHopRules put ourselves in the way where gobgp does not, or not with the right address.
-func nextHopRules(c Config, internal []netip.Addr) []rule {
-	var rules []rule
-	if c.Transit && internal != nil {
-		rules = append(rules, rule{From: fromExternal, Peers: internal, Set: attributes{Self: true}})
-	}
-	for _, p := range c.Peers {
-		for _, fam := range p.Families {
-			nh, ok := p.NextHops[fam]
-			if !ok {
-				continue
-			}
-			for _, from := range throughUs(c, p) {
-				rules = append(rules, rule{From: from, Peers: p.key(), Family: fam, Set: attributes{NextHop: nh}})
-			}
-		}
-	}
-	return rules
 }
 
 // ownRules send our own paths with their attributes to whom they are meant for.

@@ -263,6 +263,8 @@ func (a attributes) actions() *api.Actions {
 		out.Nexthop = &api.NexthopAction{Address: a.NextHop.String()}
 	case a.Self:
 		out.Nexthop = &api.NexthopAction{Self: true}
+	case a.Unchanged:
+		out.Nexthop = &api.NexthopAction{Unchanged: true}
 	}
 	if a.Communities != nil {
 		out.Community = &api.CommunityAction{Type: api.CommunityAction_TYPE_ADD, Communities: a.Communities}

@@ -31,6 +31,7 @@ const (
 type attributes struct {
 	NextHop     netip.Addr
 	Self        bool // the next hop is our end of the session
+	Unchanged   bool // the next hop is the one that we were told
 	Communities []string
 	Large       []string
 	LocalPref   *uint32

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -67,6 +68,24 @@ func TestPolicies(t *testing.T) {
 			c.Paths = append(c.Paths, Path{Prefix: pfx("10.130.5.0/24"), LocalPref: &med, Communities: []string{"64512:1"}})
 			return c
 		}(),
+		"next hops": func() Config {
+			c := ours()
+			c.Transit = true
+			others := []Peer{them(), second, second, second, them()}
+			for i, on := range []PassOn{PassOnUnchanged, PassOnUnchanged, PassOnSelf, PassOnDefault, PassOnSelf} {
+				others[i].Name, others[i].Address, others[i].PassOn, others[i].Only = fmt.Sprint("peer", i), addr(fmt.Sprintf("10.0.0.%d", 10+i)), on, nil
+			}
+			c.Peers = others
+			c.Paths = []Path{{Prefix: pfx("10.130.2.0/24"), NextHop: addr("10.0.0.99")}}
+			return c
+		}(),
+		"reflector itself": func() Config {
+			c := ours()
+			second := second
+			second.Only, second.ReflectorClient, second.PassOn = nil, true, PassOnSelf
+			c.Peers = []Peer{second}
+			return c
+		}(),
 		"aggregates": func() Config {
 			c := ours()
 			c.Transit = true
@@ -94,7 +113,7 @@ func TestPolicies(t *testing.T) {
 				t.Fatal(fatal, errs)
 			}
 			got := compile(checked).text()
-			golden := filepath.Join("testdata", "policy-"+name+".txt")
+			golden := filepath.Join("testdata", "policy-"+strings.ReplaceAll(name, " ", "-")+".txt")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
 					t.Fatal(err)

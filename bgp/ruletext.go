@@ -54,6 +54,9 @@ func (a attributes) String() string {
 	if a.Self {
 		b.WriteString(" next-hop self")
 	}
+	if a.Unchanged {
+		b.WriteString(" next-hop unchanged")
+	}
 	for _, c := range a.Communities {
 		b.WriteString(" community " + c)
 	}

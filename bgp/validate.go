@@ -151,6 +151,9 @@ func (p Path) check() error {
 	if !p.Prefix.IsValid() || p.Prefix.Addr().Is4In6() {
 		return errors.New("not an IPv4 or IPv6 prefix")
 	}
+	if p.NextHop.IsValid() && p.NextHop.Is4() != p.Prefix.Addr().Is4() {
+		return fmt.Errorf("next hop %v is not of the prefix's family", p.NextHop)
+	}
 	if p.LocalPref != nil && *p.LocalPref == 0 {
 		return errors.New("local preference 0 cannot be expressed: use 1")
 	}

@@ -172,6 +172,16 @@ func (s AdvertisementSpec) ConnectedRanges() []netip.Prefix { return Prefixes(s.
 // Named are Prefixes, read.
 func (s AdvertisementSpec) Named() []netip.Prefix { return Prefixes(s.Prefixes) }
 
+// Via is the next hop that NextHops name for a prefix, the zero Addr where it is the node.
+func (s AdvertisementSpec) Via(p netip.Prefix) netip.Addr {
+	for _, text := range s.NextHops {
+		if a := parseAddr(text); a.IsValid() && a.Is4() == p.Addr().Is4() {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
 // Sums are Aggregates, read.
 func (s AdvertisementSpec) Sums() []netip.Prefix { return Prefixes(s.Aggregates) }
 

@@ -30,6 +30,7 @@ type Advertisement struct {
 // +kubebuilder:object:generate=true
 // +kubebuilder:validation:XValidation:rule="(has(self.podSubnets) && self.podSubnets) || (has(self.nodeAddresses) && self.nodeAddresses) || (has(self.connected) && size(self.connected) > 0) || (has(self.prefixes) && size(self.prefixes) > 0) || (has(self.aggregates) && size(self.aggregates) > 0) || (has(self.rackRanges) && self.rackRanges) || has(self.services)",message="advertises nothing: set one of podSubnets, nodeAddresses, connected, prefixes, aggregates, rackRanges, services"
 // +kubebuilder:validation:XValidation:rule="!has(self.summaryOnly) || !self.summaryOnly || (has(self.aggregates) && size(self.aggregates) > 0) || (has(self.rackRanges) && self.rackRanges)",message="summaryOnly has no effect without aggregates or rackRanges"
+// +kubebuilder:validation:XValidation:rule="!has(self.nextHops) || size(self.nextHops) < 2 || !isIP(self.nextHops[0]) || !isIP(self.nextHops[1]) || ip(self.nextHops[0]).family() != ip(self.nextHops[1]).family()",message="nextHops must be of different families"
 type AdvertisementSpec struct {
 	// NodeSelector selects the nodes that advertise. Absent: all.
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
@@ -70,6 +71,12 @@ type AdvertisementSpec struct {
 	SummaryOnly bool `json:"summaryOnly,omitempty"`
 	// Services advertises addresses of Services, to BGPPeers only: other nodes have a kube-proxy of their own.
 	Services *ServiceAdvertisement `json:"services,omitempty"`
+	// NextHops are who traffic for the prefixes is to go to instead of the node, at most one a family.
+	// +kubebuilder:validation:MaxItems=2
+	// +listType=set
+	// +kubebuilder:validation:items:MaxLength=39
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self) && !ip(self).isUnspecified() && !ip(self).isLoopback() && !ip(self).isLinkLocalUnicast() && !ip(self).isLinkLocalMulticast()",message="must be an IP address that others reach"
+	NextHops []string `json:"nextHops,omitempty"`
 	// Communities (RFC 1997, "64512:100" or a well-known name) and large communities (RFC 8092, "1:2:3").
 	// +kubebuilder:validation:MaxItems=256
 	// +listType=set

@@ -128,7 +128,20 @@ type BGPPeerSpec struct {
 	BFD *BFDSpec `json:"bfd,omitempty"`
 	// ReflectorClient makes the neighbour a client of ours (RFC 4456).
 	ReflectorClient bool `json:"reflectorClient,omitempty"`
+	// NextHop is the next hop of what routers and reflectors pass on to the neighbour: Self, Unchanged, or, by default,
+	// Self but for what stays inside the AS.
+	// +kubebuilder:validation:Enum=Self;Unchanged
+	NextHop NextHop `json:"nextHop,omitempty"`
 }
+
+// NextHop is the next hop of what is passed on.
+type NextHop string
+
+// Next hops.
+const (
+	NextHopSelf      NextHop = "Self"      // this router
+	NextHopUnchanged NextHop = "Unchanged" // whoever this router was told
+)
 
 // PeerTimers of a session (RFC 4271 section 4.2 and 10).
 //

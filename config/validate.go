@@ -108,6 +108,7 @@ func (r *report) advertisement(s *AdvertisementSpec) {
 			r.addf(indexed("spec.aggregates", i), "name a range of addresses", "%s is no range: it is all addresses, or one", p)
 		}
 	}
+	r.nextHops(s.NextHops)
 	for i, c := range s.Communities {
 		field := indexed("spec.communities", i)
 		if !isCommunity(c) {
@@ -130,6 +131,22 @@ func (r *report) named(field string, list []string) []netip.Prefix {
 		seen = append(seen, p)
 	}
 	return seen
+}
+
+// nextHops checks who others are told to send to.
+func (r *report) nextHops(list []string) {
+	seen := map[bool]bool{}
+	for i, text := range list {
+		field := indexed("spec.nextHops", i)
+		a, ok := r.address(field, text)
+		if !ok || !r.unicast(field, a) {
+			continue
+		}
+		if seen[a.Is4()] {
+			r.addf(field, "name one of each family at most", "%s is the second of %s", a, FamilyOf(a))
+		}
+		seen[a.Is4()] = true
+	}
 }
 
 // wellKnown are the communities that have names (RFC 1997, 3765, 7999, 8326).

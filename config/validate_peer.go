@@ -35,6 +35,9 @@ func (r *report) peer(s *BGPPeerSpec) {
 	r.between("spec.maxPrefixesWarnAt", int64(s.MaxPrefixesWarnAt), 1, 100)
 	r.seconds("spec.maxPrefixesRetry", s.MaxPrefixesRetry, 1, 24*60*60)
 	r.between("spec.allowOwnAS", int64(s.AllowOwnAS), 0, 10)
+	if s.NextHop != "" {
+		r.oneOf("spec.nextHop", string(s.NextHop), string(NextHopSelf), string(NextHopUnchanged))
+	}
 }
 
 // neighbour checks who the neighbour is, and our end of the session.

@@ -234,6 +234,11 @@ func (in *AdvertisementSpec) DeepCopyInto(out *AdvertisementSpec) {
 		*out = new(ServiceAdvertisement)
 		(*in).DeepCopyInto(*out)
 	}
+	if in.NextHops != nil {
+		in, out := &in.NextHops, &out.NextHops
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.Communities != nil {
 		in, out := &in.Communities, &out.Communities
 		*out = make([]string, len(*in))

@@ -110,16 +110,21 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 		case <-a.loop.call:
 			a.reconcile(work)
 		case now := <-settle.C:
-			a.prune(work)
-			a.summarise(work)
-			a.lives.settle(sinceBoot(), a.loop.pruned)
-			if a.loop.mesh.over(now) || a.loop.drain.due(now) {
-				a.reconcile(work)
-			}
+			a.tick(work, now)
 		case <-a.pods.Changed():
 		case <-a.claims.changed:
 			a.reconcile(work)
 		}
+	}
+}
+
+// tick does what has become due by time.
+func (a *Agent) tick(ctx context.Context, now time.Time) {
+	a.prune(ctx)
+	a.summarise(ctx)
+	a.lives.settle(sinceBoot(), a.loop.pruned)
+	if a.loop.mesh.over(now) || a.loop.drain.due(now) {
+		a.reconcile(ctx)
 	}
 }
 

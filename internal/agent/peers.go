@@ -34,6 +34,14 @@ func (d *draft) peer(p config.BGPPeer) (bgp.Peer, bool) {
 	peer.MultihopTTL, peer.TTLSecurity = int(s.MultihopTTL), int(s.TTLSecurity)
 	peer.AllowOwnAS = int(s.AllowOwnAS)
 	peer.ReflectorClient = s.ReflectorClient
+	peer.PassOn = map[config.NextHop]bgp.PassOn{
+		config.NextHopSelf: bgp.PassOnSelf, config.NextHopUnchanged: bgp.PassOnUnchanged,
+	}[s.NextHop]
+	if s.NextHop == config.NextHopSelf && s.ReflectorClient && d.Role != roleRouter {
+		d.problem(object, "spec.nextHop", "node "+d.node.Name+" is no router, and would draw traffic of others through it",
+			"make it a router (routerSelector of RouterConfig), or remove nextHop")
+		peer.PassOn = bgp.PassOnDefault
+	}
 	peer.Import, peer.Export = filter(s.Import), filter(s.Export)
 	peer.MaxPrefixes = s.PrefixLimit(d.Role == roleRouter)
 	peer.WarnOnly, peer.WarnAt, peer.Retry = s.Excess()

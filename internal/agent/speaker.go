@@ -158,7 +158,7 @@ func (d *draft) advertise(paths []bgp.Path, ad config.Advertisement) []bgp.Path 
 		sum := i >= len(prefixes)
 		paths = append(paths, bgp.Path{
 			Prefix: p, Communities: s.Communities, LocalPref: s.LocalPref, MED: s.MED, Prepend: int(s.Prepend), Peers: s.Peers,
-			Aggregate: sum, SummaryOnly: sum && s.SummaryOnly,
+			Aggregate: sum, SummaryOnly: sum && s.SummaryOnly, NextHop: s.Via(p),
 		})
 	}
 	return paths
