@@ -141,6 +141,8 @@ type daemon interface {
 	// refresh asks a neighbour to send all its routes again; updates counts the routes or UPDATEs that have come.
 	refresh(n Neighbor) error
 	updates(n Neighbor) (int, error)
+	// shutdown ends a session with Cease, Administrative Shutdown, and a message.
+	shutdown(n Neighbor, message string) error
 }
 
 // Router is a running daemon.

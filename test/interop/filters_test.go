@@ -1,9 +1,12 @@
 package interop
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
+	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/routers"
 )
 
@@ -79,5 +82,46 @@ func TestInteropExportByAttributes(t *testing.T) {
 			}
 		}
 		n.unmoved(t, before)
+	})
+}
+
+// TestInteropWarn: more prefixes than wanted are told and do no harm; with the other action they end the session, and the
+// router is admitted again after its time.
+func TestInteropWarn(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "filters: too many prefixes are warned of; or end the session, which is back after the time for a retry"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		o := rackOptions{kind: kind, nodes: 1, peer: "  maxPrefixes: 6\n  maxPrefixesAction: Warn\n"}
+		r := newRack(t, o)
+		n := r.nodes[0]
+		r.exchanged(t, 1)
+		before := n.snapshot(t)
+		few := append([]netip.Prefix{}, outside...)
+		many := append([]netip.Prefix{}, few...)
+		for i := range 9 {
+			many = append(many, netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", 80+i)))
+		}
+		r.router.Announce(many...)
+		inKernel(t, n, many[len(many)-1], 1)
+		nstest.Within(t, waitRoute, func() error {
+			if s := n.session(t, "tor"); !strings.Contains(strings.Join(s.Warnings, " "), "more than the 6 that maxPrefixes allows") {
+				return fmt.Errorf("no warning: %+v", s)
+			}
+			return nil
+		})
+		if text := n.table(t); !strings.Contains(text, "warning: it has sent") {
+			t.Errorf("podroute peers says\n%s", text)
+		}
+		if out, err := n.ask("status"); err != nil || !strings.Contains(string(out), "more than the 6 that maxPrefixes allows") {
+			t.Errorf("podroute status says %s, %v", out, err)
+		}
+		n.unmoved(t, before)
+		o.peer = "  maxPrefixes: 6\n  maxPrefixesRetry: 2s\n"
+		n.configure(t, "rack.yaml", rackManifests(o, 1))
+		inKernel(t, n, outside[0], 0)
+		if s := n.session(t, "tor"); !strings.Contains(s.LastError, "it sent more than 6 prefixes of a family") {
+			t.Errorf("session: %+v", s)
+		}
+		r.router.Announce(few...)
+		r.exchanged(t, 1)
 	})
 }

@@ -185,12 +185,14 @@ func (n *node) status() (status, error) {
 
 // session as far as tests look at it.
 type session struct {
-	Name      string `json:"name"`
-	State     string `json:"state"`
-	Since     string `json:"since"`
-	Flaps     int    `json:"flaps"`
-	Hold      int    `json:"hold_seconds"`
-	LastError string `json:"last_error"`
+	Name      string   `json:"name"`
+	State     string   `json:"state"`
+	Since     string   `json:"since"`
+	Flaps     int      `json:"flaps"`
+	Hold      int      `json:"hold_seconds"`
+	LastError string   `json:"last_error"`
+	LastDown  string   `json:"last_down"`
+	Warnings  []string `json:"warnings"`
 	BFD       struct {
 		State  string `json:"state"`
 		Off    bool   `json:"off"`
@@ -199,7 +201,9 @@ type session struct {
 	} `json:"bfd"`
 
 	Families []struct {
-		Received int `json:"received"`
+		Received   int `json:"received"`
+		Accepted   int `json:"accepted"`
+		Advertised int `json:"advertised"`
 	} `json:"families"`
 }
 
