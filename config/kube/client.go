@@ -30,6 +30,7 @@ type client struct {
 	nodes      resource[corev1.Node, *corev1.Node]
 	pods       func(namespace string) resource[corev1.Pod, *corev1.Pod]
 	namespaces resource[corev1.Namespace, *corev1.Namespace]
+	services   func(namespace string) resource[corev1.Service, *corev1.Service] // of all namespaces: ""
 	secrets    func(namespace string) resource[corev1.Secret, *corev1.Secret]
 	events     func(namespace string) resource[corev1.Event, *corev1.Event]
 	leases     func(namespace string) resource[coordinationv1.Lease, *coordinationv1.Lease]
@@ -109,6 +110,7 @@ func (c *client) open(rc *rest.Config, hc *http.Client) error {
 	c.nodes = resource[corev1.Node, *corev1.Node]{core, params, "nodes", ""}
 	c.namespaces = resource[corev1.Namespace, *corev1.Namespace]{core, params, "namespaces", ""}
 	c.secrets = namespaced[corev1.Secret](core, params, "secrets")
+	c.services = namespaced[corev1.Service](core, params, "services")
 	c.pods = namespaced[corev1.Pod](core, params, "pods")
 	c.events = namespaced[corev1.Event](core, params, "events")
 	c.leases = namespaced[coordinationv1.Lease](coordination, params, "leases")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ type judgement struct {
 // after having tried them all.
 func (s *Source) writeVerdicts(ctx context.Context) error {
 	s.mu.Lock()
-	judged := s.judged
+	judged, fills := s.judged, s.fills
 	s.mu.Unlock()
 	snapshot := s.Snapshot()
 	var first error
@@ -73,13 +74,19 @@ func (s *Source) writeVerdicts(ctx context.Context) error {
 				continue // another Snapshot is on its way
 			}
 			c := verdict(snapshot, kind, name, e)
-			if !differs(e.conditions, c) {
+			w := word{conditions: []metav1.Condition{c}, counts: e.counts}
+			if f, ok := fills[name]; ok && kind == "AddressPool" {
+				w.conditions = append(w.conditions, freeCondition(f, e.generation))
+				w.counts = config.PoolCounts{Given: &f.Given, Free: &f.Free}
+			}
+			if !w.news(e) {
 				continue
 			}
-			err := s.writeCondition(ctx, kind, name, e, c)
+			err := s.writeStatus(ctx, kind, name, e, w)
 			switch {
-			case err == nil:
+			case err == nil && differs(e.conditions, c):
 				s.tellRefused(kind, name, e, c)
+			case err == nil:
 			case apierrors.IsNotFound(err) || apierrors.IsConflict(err): // it is gone, and perhaps another in its place
 			case first == nil:
 				first = err
@@ -152,18 +159,38 @@ func differs(present []metav1.Condition, c metav1.Condition) bool {
 		old.ObservedGeneration != c.ObservedGeneration
 }
 
-// writeCondition writes a condition, beside those of other types, unless the object is another by now.
-func (s *Source) writeCondition(ctx context.Context, kind, name string, e entry, c metav1.Condition) error {
-	var conditions []metav1.Condition
-	for _, old := range e.conditions {
-		conditions = append(conditions, *old.DeepCopy())
+// word is what is to be said in an object's status.
+type word struct {
+	conditions []metav1.Condition
+	counts     config.PoolCounts
+}
+
+// news tells whether any of it is not there yet.
+func (w word) news(e entry) bool {
+	return !reflect.DeepEqual(w.counts, e.counts) ||
+		slices.ContainsFunc(w.conditions, func(c metav1.Condition) bool { return differs(e.conditions, c) })
+}
+
+// withConditions are those that are there, with others in place or beside.
+func withConditions(present []metav1.Condition, now ...metav1.Condition) []metav1.Condition {
+	var all []metav1.Condition
+	for _, old := range present {
+		all = append(all, *old.DeepCopy())
 	}
-	c.LastTransitionTime = metav1.NewTime(time.Now().Truncate(time.Second))
-	apimeta.SetStatusCondition(&conditions, c)
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": e.uid},
-		"status":   map[string]any{"conditions": conditions},
-	})
+	for _, c := range now {
+		c.LastTransitionTime = metav1.NewTime(time.Now().Truncate(time.Second))
+		apimeta.SetStatusCondition(&all, c)
+	}
+	return all
+}
+
+// writeStatus writes conditions, beside those of other types, and counts, unless the object is another by now.
+func (s *Source) writeStatus(ctx context.Context, kind, name string, e entry, w word) error {
+	status := map[string]any{"conditions": withConditions(e.conditions, w.conditions...)}
+	if w.counts.Given != nil {
+		status["given"], status["free"] = w.counts.Given, w.counts.Free
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": e.uid}, "status": status})
 	if err != nil {
 		return fmt.Errorf("write the condition of %s/%s: %w", kind, name, err)
 	}

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -86,6 +87,9 @@ func some(names []string) string {
 
 // events are those that wait to be written, and those that were written lately. The zero value is ready for use.
 type events struct {
+	// bounds in place of the usual ones, where there is more to say; nil: these.
+	bounds *eventBounds
+
 	mu      sync.Mutex
 	waiting []*record
 
@@ -93,6 +97,20 @@ type events struct {
 	known  map[recordKey]*record
 	tokens float64
 	filled time.Time
+}
+
+// eventBounds bound the writes and what waits for them.
+type eventBounds struct {
+	burst   float64
+	refill  time.Duration
+	waiting int
+}
+
+func (e *events) limits() eventBounds {
+	if e.bounds != nil {
+		return *e.bounds
+	}
+	return eventBounds{burst, refill, waitingMost}
 }
 
 type recordKey struct {
@@ -121,7 +139,7 @@ func (e *events) add(object corev1.ObjectReference, what happening) {
 			return
 		}
 	}
-	if len(e.waiting) < waitingMost {
+	if len(e.waiting) < e.limits().waiting {
 		e.waiting = append(e.waiting, &record{object: object, what: what, first: now, last: now, count: 1})
 	}
 }
@@ -158,7 +176,7 @@ func (e *events) head() *record {
 
 func (e *events) writeOne(ctx context.Context, c *client, w *record) error {
 	if e.known == nil {
-		e.known, e.tokens = map[recordKey]*record{}, burst
+		e.known, e.tokens = map[recordKey]*record{}, e.limits().burst
 	}
 	now := time.Now()
 	for key, x := range e.known {
@@ -186,7 +204,8 @@ func (e *events) writeOne(ctx context.Context, c *client, w *record) error {
 
 // allow tells whether a write is within the rate.
 func (e *events) allow(now time.Time) bool {
-	e.tokens = min(burst, e.tokens+now.Sub(e.filled).Seconds()/refill.Seconds())
+	b := e.limits()
+	e.tokens = min(b.burst, e.tokens+now.Sub(e.filled).Seconds()/b.refill.Seconds())
 	e.filled = now
 	if e.tokens < 1 {
 		return false
@@ -198,7 +217,8 @@ func (e *events) allow(now time.Time) bool {
 // put writes an Event, or counts on the one that is there.
 func (x *record) put(ctx context.Context, c *client) error {
 	// An Event of a cluster-scoped object has to be in namespace default.
-	in := c.events(metav1.NamespaceDefault)
+	namespace := cmp.Or(x.object.Namespace, metav1.NamespaceDefault)
+	in := c.events(namespace)
 	if x.name != "" {
 		patch, err := json.Marshal(map[string]any{"count": x.count, "lastTimestamp": metav1.NewTime(x.last)})
 		if err != nil {
@@ -212,7 +232,7 @@ func (x *record) put(ctx context.Context, c *client) error {
 	}
 	name := fmt.Sprintf("%s.%x", x.object.Name, x.last.UnixNano())
 	_, err := in.create(ctx, &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: metav1.NamespaceDefault},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
 		// kubectl describe finds the Events of an object by this.
 		InvolvedObject: x.object,
 		Type:           x.what.kind, Reason: x.what.reason, Message: x.what.message,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,7 +28,7 @@ const (
 
 // lead runs the leader's workers while this agent leads, until ctx ends.
 func (s *Source) lead(ctx context.Context) error {
-	c := candidate{leases: s.leases(s.namespace), name: s.node}
+	c := candidate{leases: s.leases(s.namespace), name: s.node, held: &s.held}
 	for {
 		took, err := c.take(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -73,10 +74,18 @@ func (s *Source) office(ctx context.Context, c *candidate) error {
 	return err
 }
 
+// leads tells whether nobody else may have taken the Lease yet, also where this process stood still for a while.
+func (s *Source) leads() bool {
+	at := s.held.Load()
+	return at != nil && time.Since(*at) < leaseLost
+}
+
 // candidate is this agent's view of the Lease.
 type candidate struct {
 	leases resource[coordinationv1.Lease, *coordinationv1.Lease]
 	name   string // of the node: the agent that comes after this one goes on leading
+	// held is when the Lease was last known to be ours.
+	held *atomic.Pointer[time.Time]
 
 	seen   string    // version of the Lease that another holds
 	seenAt time.Time // when it was first seen
@@ -84,13 +93,17 @@ type candidate struct {
 
 // take takes the Lease if it is free, or ours already, or has not moved for its duration.
 func (c *candidate) take(ctx context.Context) (bool, error) {
+	begun := time.Now()
 	lease, err := c.leases.cached(ctx, leaseName)
 	if apierrors.IsNotFound(err) {
 		lease = &coordinationv1.Lease{}
 		lease.Name, lease.Namespace = leaseName, c.leases.namespace
 		c.sign(lease)
-		_, err = c.leases.create(ctx, lease)
-		return err == nil, err
+		if _, err = c.leases.create(ctx, lease); err != nil {
+			return false, err
+		}
+		c.held.Store(&begun)
+		return true, nil
 	}
 	if err != nil {
 		return false, err
@@ -107,6 +120,7 @@ func (c *candidate) take(ctx context.Context) (bool, error) {
 	if _, err := c.leases.update(ctx, lease); err != nil {
 		return false, err // a conflict: another was quicker, or the holder is alive
 	}
+	c.held.Store(&begun)
 	return true, nil
 }
 
@@ -136,6 +150,7 @@ func (c *candidate) renew(ctx context.Context) error {
 		switch {
 		case err == nil:
 			renewed = begun
+			c.held.Store(&begun)
 		case apierrors.IsConflict(err) || time.Since(renewed) > leaseLost:
 			return err
 		}

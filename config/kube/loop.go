@@ -88,6 +88,8 @@ func (s *Source) turn(ctx context.Context, running *sync.WaitGroup) time.Duratio
 		s.desk.dirty = time.Time{}
 		if s.synced() {
 			s.desk.kept = nil
+			s.current.Store(true)
+			signal(s.stirred)
 		}
 		if s.adjust(ctx, running); !s.desk.dirty.IsZero() { // what is in force now asks for other watches
 			return settle

@@ -21,6 +21,9 @@ func read(kind string, value runtime.Object) entry {
 	e := entry{conditions: conditionsOf(value)}
 	if o, ok := value.(metav1.Object); ok {
 		e.uid, e.generation = o.GetUID(), o.GetGeneration()
+		if p, ok := value.(*config.AddressPool); ok {
+			e.counts = p.Status.PoolCounts
+		}
 		trim(o)
 	}
 	if t, ok := value.(interface{ GetObjectKind() schema.ObjectKind }); ok {

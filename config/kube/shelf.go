@@ -20,6 +20,8 @@ type entry struct {
 	uid        types.UID
 	generation int64
 	conditions []metav1.Condition
+	counts     config.PoolCounts // of an AddressPool
+	version    string            // of a Service, for who writes its status
 }
 
 // shelf holds the objects that one watch is about. Its follower writes it, the source reads it.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/podroute/podroute/config"
+	"github.com/podroute/podroute/config/vip"
 )
 
 // Options of a Source.
@@ -38,7 +39,9 @@ type Source struct {
 	// workers run beside the watches, leaderWorkers only while this agent leads; see workers.go.
 	workers, leaderWorkers []worker
 	leading                atomic.Bool
-	pages                  atomic.Bool // see follower
+	held                   atomic.Pointer[time.Time] // see candidate
+	current                atomic.Bool               // everything was read by this agent
+	pages                  atomic.Bool               // see follower
 	outage                 outage
 	desk                   desk
 	keeper                 keeper
@@ -49,10 +52,12 @@ type Source struct {
 	touched chan struct{} // a shelf has changed
 	changed chan struct{}
 	told    chan struct{} // verdict has changed
+	stirred chan struct{} // load balancers' addresses may have to be others
 
 	mu       sync.Mutex
 	snapshot *config.Snapshot // nil before the first
 	judged   map[string]judgement
+	fills    map[string]vip.Fill // of pools for load balancers, while this agent leads
 }
 
 // startPatience is how long a start waits for the API where an earlier agent has kept a Snapshot.
@@ -71,6 +76,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 	s := &Source{
 		client: c, keeper: keeper{dir: o.RunDir, log: o.Log},
 		touched: make(chan struct{}, 1), changed: make(chan struct{}, 1), told: make(chan struct{}, 1),
+		stirred: make(chan struct{}, 1),
 	}
 	s.desk.followers = map[string]*following{}
 	s.herald = newHerald(c)
@@ -123,6 +129,7 @@ func (s *Source) publish(snapshot config.Snapshot, judged map[string]judgement) 
 	s.snapshot, s.judged = &snapshot, judged
 	s.mu.Unlock()
 	signal(s.told)
+	signal(s.stirred)
 	if !first && snapshot.Equal(before) {
 		return
 	}

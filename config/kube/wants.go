@@ -84,7 +84,9 @@ func (s scope) wants() []want {
 	default:
 		all = append(all, want{slot: "AddressBlock", kind: "AddressBlock"})
 	}
-	if slices.ContainsFunc(s.pools, func(p config.AddressPool) bool { return p.Spec.NamespaceSelector != nil }) {
+	if slices.ContainsFunc(s.pools, func(p config.AddressPool) bool {
+		return p.Spec.NamespaceSelector != nil && (p.Spec.Use == config.UsePods || s.leading)
+	}) {
 		all = append(all, want{slot: "Namespace", kind: "Namespace"})
 	}
 	for _, p := range s.peers {

@@ -26,7 +26,7 @@ func (m *maker) choose(s *Service, family string) (netip.Addr, *Refusal) {
 		}
 		serving = named
 	}
-	for _, a := range m.known(s, family) {
+	for _, a := range m.familiar(s, family) {
 		if m.refuse(s, a, serving) == nil {
 			return a, nil
 		}
@@ -64,8 +64,8 @@ func exhausted(family string, serving []*space) *Refusal {
 	return &Refusal{PoolExhausted, fmt.Sprintf("no %s address is free in %s: add a pool, or free some", family, strings.Join(names, ", "))}
 }
 
-// known are the addresses that a Service has lost from its status, and those that others with its key have.
-func (m *maker) known(s *Service, family string) []netip.Addr {
+// familiar are the addresses that a Service has lost from its status, and those that others with its key have.
+func (m *maker) familiar(s *Service, family string) []netip.Addr {
 	var all []netip.Addr
 	for _, a := range s.Given {
 		v := m.around(a)
@@ -139,9 +139,5 @@ func (m *maker) serving(s *Service, family string) []*space {
 }
 
 func (m *maker) selects(v *space, s *Service) bool {
-	labels, known := m.labels[s.Namespace]
-	if v.spec.NamespaceSelector != nil && !(known && config.Selects(v.spec.NamespaceSelector, labels)) {
-		return false
-	}
-	return config.Selects(v.spec.ServiceSelector, s.Labels)
+	return config.Selects(v.spec.NamespaceSelector, m.labels[s.Namespace]) && config.Selects(v.spec.ServiceSelector, s.Labels)
 }

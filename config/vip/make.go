@@ -51,7 +51,9 @@ func (m *maker) plan() Plan {
 			m.asked[a] = true
 		}
 		if m.serves(s) {
-			mine = append(mine, s)
+			if m.known(s) {
+				mine = append(mine, s)
+			}
 		} else if s.Noted && !s.Leaving {
 			p.Verdicts = append(p.Verdicts, Verdict{Service: s.Key(), Release: true})
 		}
@@ -77,6 +79,12 @@ func (m *maker) plan() Plan {
 // serves tells whether a Service is to have addresses of ours: it wants some, and nobody else sees to it.
 func (m *maker) serves(s *Service) bool {
 	return s.Served && !s.Leaving && !(s.Unclassed && (s.Strange || slices.ContainsFunc(s.Held, func(a netip.Addr) bool { return !m.ours(s, a) })))
+}
+
+// known tells whether it can be said which pools select a Service. A namespace is heard of later than its Services at times.
+func (m *maker) known(s *Service) bool {
+	_, known := m.labels[s.Namespace]
+	return known || !slices.ContainsFunc(m.spaces, func(v *space) bool { return v.spec.NamespaceSelector != nil })
 }
 
 // ours tells whether an address that a Service holds is of ours.

@@ -104,6 +104,10 @@ func excluding(parts ...string) func(*config.AddressPoolSpec) {
 
 func disabled(s *config.AddressPoolSpec) { s.Disabled = true }
 
+func namespaces() map[string]map[string]string {
+	return map[string]map[string]string{"a": nil, "b": {"team": "blue"}}
+}
+
 const (
 	ips     = config.AnnotationLoadBalancerIPs
 	poolKey = config.AnnotationLoadBalancerPool
@@ -141,7 +145,7 @@ func TestRequests(t *testing.T) {
 		{poolKey, "shut", "PoolExhausted: no IPv4 address is free in AddressPool/shut (disabled): add a pool, or free some"},
 	} {
 		older := service(1, both(holds("10.0.0.7"), func(s *Service) { s.External = addrs("10.0.0.8") }))
-		p := Make(State{Pools: pools, Services: []Service{service(2, asks(c.annotation, c.value)), older}})
+		p := Make(State{Pools: pools, Services: []Service{service(2, asks(c.annotation, c.value)), older}, Namespaces: namespaces()})
 		got := say(Plan{Verdicts: p.Verdicts[1:]})
 		if strings.HasPrefix(c.want, "in ") {
 			got = say(Plan{Verdicts: p.Verdicts[1:]}, "10.0.0.0/24")
@@ -277,13 +281,21 @@ func TestCases(t *testing.T) {
 			},
 			`a/s3: in 10.0.0.0/31 of "all"|b/s1: in 10.0.1.0/31 of "blue"|b/s2: in 10.0.2.0/31 of "exposed"`,
 		},
+		"a namespace that is not known yet": {
+			[]config.AddressPool{one, pool("blue", "10.0.1.0/31", selecting("blue", ""))},
+			[]Service{
+				service(1, func(s *Service) { s.Namespace = "new" }), service(2, both(holds("10.0.0.1"), func(s *Service) { s.Namespace = "new" })),
+				service(3, nil), service(4, nil),
+			},
+			`a/s3: 10.0.0.0 of "one"|a/s4: PoolExhausted: ` + full,
+		},
 		"another family, another pool": {
 			[]config.AddressPool{one, pool("two", "10.0.1.0/31", nil), six},
 			[]Service{service(1, both(holds("10.0.0.0"), func(s *Service) { s.Families = []string{v6} })), service(2, both(holds("10.0.0.1"), asks(poolKey, "two")))},
 			`a/s1: in fd00::/120 of "six"|a/s2: in 10.0.1.0/31 of "two"`,
 		},
 	} {
-		p := Make(State{Pools: c.pools, Services: c.services, Namespaces: map[string]map[string]string{"b": {"team": "blue"}}})
+		p := Make(State{Pools: c.pools, Services: c.services, Namespaces: namespaces()})
 		var cidrs []string
 		for _, v := range c.pools {
 			if strings.Contains(c.want, "in "+v.Spec.CIDR) {

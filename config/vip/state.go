@@ -60,7 +60,7 @@ func (s *Service) Key() string { return s.Namespace + "/" + s.Name }
 // Plan is what is to be.
 type Plan struct {
 	// Verdicts in the order of the Services' keys. There is none on those that are leaving, nor on those that are none
-	// of ours and never were.
+	// of ours and never were, nor where a pool selects namespaces and the Service's is not known yet.
 	Verdicts []Verdict
 	// Pools by name.
 	Pools map[string]Fill
