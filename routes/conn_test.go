@@ -191,7 +191,9 @@ func FuzzMessages(f *testing.F) {
 	multi := &group{set: &set{members: []member{{hopKey{addr("10.0.0.1"), 1, unix.AF_INET}, 1}, {hopKey{addr("fe80::1"), 2, unix.AF_INET6}, 2}}}}
 	h := &hop{idBase + 1, hopKey{addr("fe80::1"), 2, unix.AF_INET6}}
 	f.Add(datagram(func(w *writer) { addRoute(w, 0, netip.MustParsePrefix("10.0.0.0/24"), g) }, func(w *writer) { addRoute(w, 0, netip.MustParsePrefix("10.0.0.0/24"), multi) }))
-	f.Add(datagram(func(w *writer) { addHop(w, h) }, func(w *writer) { putGroup(w, 0, 7, []share{{h, 1}, {h, 256}}) }))
+	f.Add(datagram(func(w *writer) { addHop(w, h) }, func(w *writer) {
+		putGroup(w, &change{group: &group{id: 7}, set: &set{hashing: Hashing{Buckets: 8}}, live: []share{{h, 1}, {h, 256}}})
+	}))
 	f.Add(datagram(message(unix.RTM_NEWLINK, 0, 0, make([]byte, 40)...), message(unix.RTM_NEWADDR, 0, 0, make([]byte, 40)...)))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		for h, body := range messages(b) {

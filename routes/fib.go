@@ -17,6 +17,7 @@ type Options struct {
 	Log *slog.Logger
 
 	writtenOut bool // tests: as if the kernel had no nexthop objects
+	plain      bool // tests: as if it had no resilient groups
 }
 
 // FIB owns our routes in the kernel. Its methods may be called from any goroutine.
@@ -65,6 +66,11 @@ func New(o Options) (*FIB, error) {
 	_, err = dumpObjects(context.Background(), f.reader)
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		f.inline, err = true, nil
+	}
+	if err == nil {
+		known := false
+		known, err = resilient(context.Background(), f.conn)
+		f.sets.plain = f.inline || o.plain || !known
 	}
 	if err == nil {
 		err = f.look(context.Background())

@@ -25,6 +25,7 @@ type share struct {
 // group is a nexthop group of ours, or with id 0 the form that is written out in each route.
 type group struct {
 	id   uint32
+	hash Hashing // as the kernel has it
 	set  *set    // nil where it cannot be understood: it is left as soon as possible
 	live []share // its members, sorted as in the set; fewer than the set's while a next hop is refused
 	refs int     // entries that have it
@@ -131,7 +132,7 @@ func (f *FIB) rebuild(ctx context.Context) error {
 		f.adoptRoute(&found[i])
 	}
 	for _, g := range f.image.groups {
-		f.bind(g, netip.Addr{}) // those without routes
+		f.bind(g, form{}) // those without routes
 	}
 	f.dirty, f.check, f.lost = false, false, nil
 	return nil
@@ -215,7 +216,7 @@ func (f *FIB) adoptObjects(objects []objectMessage) {
 		if !o.ours() || o.group == nil && !o.odd {
 			continue
 		}
-		g := &group{id: o.id}
+		g := &group{id: o.id, hash: o.hashing}
 		m.groups[o.id] = g // what is odd and no group is kept here too: it is to be left and removed
 		for _, x := range o.group {
 			if h := m.byID[x.id]; h != nil {
@@ -229,8 +230,9 @@ func (f *FIB) adoptObjects(objects []objectMessage) {
 	}
 }
 
-// bind tells an adopted group its set, which the first route that has it completes with the source.
-func (f *FIB) bind(g *group, src netip.Addr) {
+// bind tells an adopted group its set, which the first route that has it completes with the source and, where there is
+// hashing, itself.
+func (f *FIB) bind(g *group, of form) {
 	if g.set != nil || len(g.live) == 0 {
 		return
 	}
@@ -238,7 +240,10 @@ func (f *FIB) bind(g *group, src netip.Addr) {
 	for _, s := range g.live {
 		f.sets.members = append(f.sets.members, member{s.hop.key, s.weight})
 	}
-	s := f.sets.intern(false, src)
+	if of.hashing = g.hash; of.hashing.Buckets == 0 {
+		of.dst = netip.Prefix{}
+	}
+	s := f.sets.intern(of)
 	if len(s.members) < len(g.live) {
 		g.live = nil // one next hop twice: not of our making
 		return
@@ -290,8 +295,8 @@ func (f *FIB) groupOf(r *found) *group {
 	if g == nil || r.odd {
 		return nil
 	}
-	f.bind(g, r.src)
-	if g.set != nil && g.set.src != r.src {
+	f.bind(g, form{src: r.src, dst: r.dst})
+	if g.set != nil && (g.set.src != r.src || g.set.dst.IsValid() && g.set.dst != r.dst) {
 		return nil
 	}
 	return g
@@ -311,7 +316,7 @@ func (f *FIB) writtenOut(r *found) *group {
 	if len(r.hops) == 0 {
 		return nil
 	}
-	return f.plain(f.sets.intern(false, r.src))
+	return f.plain(f.sets.intern(form{src: r.src}))
 }
 
 // plain is the group of a set that is written out in each route.
@@ -362,7 +367,7 @@ func (m *image) has(o *objectMessage) bool {
 		return h != nil && h.key == o.key && !o.odd
 	}
 	g := m.groups[o.id]
-	if g == nil || len(g.live) != len(o.group) {
+	if g == nil || len(g.live) != len(o.group) || g.hash != o.hashing {
 		return false
 	}
 	for _, x := range o.group {

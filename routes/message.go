@@ -117,16 +117,17 @@ func addHop(w *writer, h *hop) {
 	w.end()
 }
 
-// putGroup asks for a group of these members: NLM_F_CREATE|NLM_F_EXCL makes it, NLM_F_REPLACE changes it.
-func putGroup(w *writer, flags uint16, id uint32, members []share) {
-	w.begin(unix.RTM_NEWNEXTHOP, flags)
+// putGroup asks for a group of c.live: NLM_F_CREATE|NLM_F_EXCL makes it, NLM_F_REPLACE changes it.
+func putGroup(w *writer, c *change) {
+	w.begin(unix.RTM_NEWNEXTHOP, c.flags)
 	w.raw(unix.AF_UNSPEC, 0, protocol, 0, 0, 0, 0, 0)
-	w.u32(unix.NHA_ID, id)
-	w.attr(unix.NHA_GROUP, len(members)*sizeofGrp)
-	for _, m := range members {
+	w.u32(unix.NHA_ID, c.group.id)
+	w.attr(unix.NHA_GROUP, len(c.live)*sizeofGrp)
+	for _, m := range c.live {
 		w.buf = native.AppendUint32(w.buf, m.hop.id)
 		w.raw(byte(m.weight-1), 0, 0, 0)
 	}
+	c.set.hashing.write(w)
 	w.end()
 }
 
@@ -250,6 +251,7 @@ type objectMessage struct {
 	protocol byte
 	key      hopKey
 	group    []grouped // not nil: a group
+	hashing  Hashing   // of a resilient group
 	odd      bool      // of a kind that we never ask for
 }
 
@@ -265,6 +267,7 @@ func (o *objectMessage) ours() bool { return o.protocol == protocol && inRange(o
 
 func parseObject(body []byte) (objectMessage, bool) {
 	var o objectMessage
+	kind := uint16(0)
 	if len(body) < sizeofNhmsg {
 		return o, false
 	}
@@ -285,11 +288,14 @@ func parseObject(body []byte) (objectMessage, bool) {
 				o.group = append(o.group, grouped{u32(val), int(binary.LittleEndian.Uint16(val[4:])) + 1})
 			}
 		case unix.NHA_GROUP_TYPE:
-			o.odd = o.odd || native.Uint16(append(val, 0, 0)) != 0 // resilient groups are another kind
+			kind = native.Uint16(append(val, 0, 0))
+		case nhaResGroup:
+			o.hashing = parseHashing(val)
 		case unix.NHA_BLACKHOLE, unix.NHA_ENCAP, unix.NHA_MASTER:
 			o.odd = true
 		}
 	}
+	o.odd = o.odd || kind > groupResilient || (kind == groupResilient) != (o.hashing.Buckets > 0)
 	return o, o.id != 0
 }
 

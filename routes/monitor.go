@@ -55,7 +55,8 @@ func subscribe(fd int) error {
 }
 
 // filter drops, in the kernel, the echoes of our own messages, routes outside the main table, and
-// routes of ours that go because a nexthop object or group goes: whoever removed that is heard.
+// routes of ours that go because a nexthop object or group goes: whoever removed that is heard. It drops
+// the news of buckets, too, of which the kernel writes one for each that it moves.
 //
 // Classic BPF reads numbers in network byte order, the header has them in the host's: hence swapped.
 func filter(fd int, port uint32) error {
@@ -69,20 +70,22 @@ func filter(fd int, port uint32) error {
 	native.PutUint32(p[:], port)
 	program := []unix.SockFilter{
 		/*  0 */ {Code: load16, K: offType},
-		/*  1 */ {Code: equal, K: swapped(unix.RTM_NEWROUTE), Jt: 3},
-		/*  2 */ {Code: equal, K: swapped(unix.RTM_DELROUTE), Jt: 2},
-		/*  3 */ {Code: equal, K: swapped(unix.RTM_NEWNEXTHOP), Jt: 7},
-		/*  4 */ {Code: equal, K: swapped(unix.RTM_DELNEXTHOP), Jt: 6, Jf: 8},
-		/*  5 */ {Code: load8, K: offTable},
-		/*  6 */ {Code: equal, K: unix.RT_TABLE_MAIN, Jf: 7},
-		/*  7 */ {Code: load32, K: offPort},
-		/*  8 */ {Code: equal, K: 0, Jf: 3},
-		/*  9 */ {Code: load8, K: offProtocol},
-		/* 10 */ {Code: equal, K: protocol, Jt: 3, Jf: 2},
-		/* 11 */ {Code: load32, K: offPort},
-		/* 12 */ {Code: equal, K: binary.BigEndian.Uint32(p[:]), Jt: 1},
-		/* 13 */ {Code: end, K: accept},
-		/* 14 */ {Code: end, K: drop},
+		/*  1 */ {Code: equal, K: swapped(unix.RTM_NEWROUTE), Jt: 5},
+		/*  2 */ {Code: equal, K: swapped(unix.RTM_DELROUTE), Jt: 4},
+		/*  3 */ {Code: equal, K: swapped(unix.RTM_NEWNEXTHOP), Jt: 9},
+		/*  4 */ {Code: equal, K: swapped(unix.RTM_DELNEXTHOP), Jt: 8},
+		/*  5 */ {Code: equal, K: swapped(unix.RTM_NEWNEXTHOPBUCKET), Jt: 10},
+		/*  6 */ {Code: equal, K: swapped(unix.RTM_DELNEXTHOPBUCKET), Jt: 9, Jf: 8},
+		/*  7 */ {Code: load8, K: offTable},
+		/*  8 */ {Code: equal, K: unix.RT_TABLE_MAIN, Jf: 7},
+		/*  9 */ {Code: load32, K: offPort},
+		/* 10 */ {Code: equal, K: 0, Jf: 3},
+		/* 11 */ {Code: load8, K: offProtocol},
+		/* 12 */ {Code: equal, K: protocol, Jt: 3, Jf: 2},
+		/* 13 */ {Code: load32, K: offPort},
+		/* 14 */ {Code: equal, K: binary.BigEndian.Uint32(p[:]), Jt: 1},
+		/* 15 */ {Code: end, K: accept},
+		/* 16 */ {Code: end, K: drop},
 	}
 	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 	if err != nil {

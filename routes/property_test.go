@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -82,6 +83,9 @@ func (p *property) route(t *rapid.T) Route {
 		if !slices.ContainsFunc(r.NextHops, func(x NextHop) bool { return x.Addr == h.Addr }) {
 			r.NextHops = append(r.NextHops, h)
 		}
+	}
+	if rapid.IntRange(0, 3).Draw(t, "buckets") == 0 {
+		r.Hashing = Hashing{Buckets: rapid.IntRange(2, 3).Draw(t, "how many"), Idle: time.Duration(rapid.IntRange(1, 2).Draw(t, "idle")) * time.Second}
 	}
 	if r.Unreachable = n == 0; n > 0 && rapid.IntRange(0, 3).Draw(t, "source") == 0 {
 		r.Src = addr("10.0.1.1")

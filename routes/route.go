@@ -24,6 +24,7 @@ type Route struct {
 	Unreachable bool       // answer with an ICMP error; NextHops and Src are ignored
 	NextHops    []NextHop  // in any order; routes that share a slice are compared fastest
 	Src         netip.Addr // preferred source of packets from this node; the zero Addr leaves it to the kernel
+	Hashing     Hashing    // how flows are spread over the next hops
 }
 
 // Desired is the whole state of our routes. Where two routes have one destination, the later counts.

@@ -39,9 +39,11 @@ type set struct {
 	key         string
 	unreachable bool
 	src         netip.Addr
-	members     []member // sorted, no two to one next hop
-	wanted      int      // entries that want it
-	groups      []*group // what carries it in the kernel; the first gets new routes
+	hashing     Hashing
+	dst         netip.Prefix // of the one route that has it; where there is hashing
+	members     []member     // sorted, no two to one next hop
+	wanted      int          // entries that want it
+	groups      []*group     // what carries it in the kernel; the first gets new routes
 }
 
 // used reports whether any entry or group refers to the set.
@@ -65,6 +67,7 @@ type sets struct {
 	members []member // scratch
 	key     []byte   // scratch
 	prune   int      // how many sets are too many
+	plain   bool     // the kernel has no resilient groups
 }
 
 func newSets() sets { return sets{all: map[string]*set{}} }
@@ -89,8 +92,12 @@ func (s *sets) of(r *Route, seen recent) (*set, error) {
 		return nil, errors.New("has no next hops and is not unreachable")
 	}
 	v4 := r.Dst.Addr().Is4()
+	f := form{src: r.Src}
+	if r.Hashing.Buckets > 0 && !s.plain {
+		f.hashing, f.dst = r.Hashing, r.Dst.Masked()
+	}
 	k := recentKey{&r.NextHops[0], len(r.NextHops), v4, r.Src}
-	if found := seen[k]; found != nil {
+	if found := seen[k]; found != nil && f.dst == found.dst {
 		return found, nil
 	}
 	if r.Src.IsValid() && r.Src.Is4() != v4 {
@@ -104,7 +111,7 @@ func (s *sets) of(r *Route, seen recent) (*set, error) {
 		}
 		s.members = append(s.members, m)
 	}
-	found := s.intern(false, r.Src)
+	found := s.intern(f)
 	seen[k] = found
 	return found, nil
 }
@@ -125,9 +132,17 @@ func newMember(n NextHop, v4 bool) (member, error) {
 	return m, nil
 }
 
+// form is what a set has besides its members.
+type form struct {
+	unreachable bool
+	src         netip.Addr
+	hashing     Hashing
+	dst         netip.Prefix
+}
+
 // intern returns the set of the members in s.members, which it sorts and merges.
-func (s *sets) intern(unreachable bool, src netip.Addr) *set {
-	if unreachable {
+func (s *sets) intern(f form) *set {
+	if f.unreachable {
 		s.members = s.members[:0]
 	}
 	slices.SortFunc(s.members, compareMembers)
@@ -144,10 +159,15 @@ func (s *sets) intern(unreachable bool, src netip.Addr) *set {
 	}
 	s.members = merged
 	s.key = s.key[:0]
-	if unreachable {
+	if f.unreachable {
 		s.key = append(s.key, 'u')
 	}
-	s.key = appendAddr(s.key, src)
+	if h := f.hashing; h.Buckets > 0 {
+		s.key = native.AppendUint32(append(s.key, 'h'), uint32(h.Buckets))
+		s.key = native.AppendUint64(native.AppendUint64(s.key, uint64(h.Idle)), uint64(h.Unbalanced))
+		s.key = append(appendAddr(s.key, f.dst.Addr()), byte(f.dst.Bits()))
+	}
+	s.key = appendAddr(s.key, f.src)
 	for _, m := range s.members {
 		s.key = appendAddr(append(s.key, m.family), m.addr)
 		s.key = native.AppendUint32(s.key, uint32(m.link))
@@ -156,13 +176,15 @@ func (s *sets) intern(unreachable bool, src netip.Addr) *set {
 	if found := s.all[string(s.key)]; found != nil {
 		return found
 	}
-	made := &set{key: string(s.key), unreachable: unreachable, src: src, members: slices.Clone(s.members)}
+	made := &set{
+		key: string(s.key), unreachable: f.unreachable, src: f.src, hashing: f.hashing, dst: f.dst, members: slices.Clone(s.members),
+	}
 	s.all[made.key] = made
 	return made
 }
 
 // unreachable is the one set that leads nowhere.
-func (s *sets) unreachable() *set { return s.intern(true, netip.Addr{}) }
+func (s *sets) unreachable() *set { return s.intern(form{unreachable: true}) }
 
 // forget drops the sets that nothing uses, once they are many.
 func (s *sets) forget() {

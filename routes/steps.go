@@ -129,7 +129,7 @@ func (t *turn) withoutDown(s *set) *set {
 	if len(up) == 0 || len(up) == len(s.members) {
 		return nil
 	}
-	return t.f.sets.intern(false, s.src)
+	return t.f.sets.intern(form{src: s.src})
 }
 
 // errForeign reports a foreign route where ours should be.

@@ -93,8 +93,8 @@ func (t *turn) place() map[*group]*set {
 	claimed := map[*set]bool{}
 	for _, g := range touched {
 		m := &g.move
-		if g.set == nil || m.moving == 0 || m.mixed || m.leaving < g.refs || m.six && m.to.four() || m.to.unreachable || m.to.src != g.set.src {
-			continue // the source is in the routes, not in the group
+		if g.set == nil || m.moving == 0 || m.mixed || m.leaving < g.refs || m.six && m.to.four() || m.to.unreachable || m.to.src != g.set.src || m.to.hashing.Buckets != g.hash.Buckets {
+			continue // the source is in the routes, not in the group; and the kernel changes no group's kind or buckets
 		}
 		if m.moving >= few || !claimed[m.to] && len(m.to.groups) == 0 {
 			placed[g] = m.to
@@ -204,7 +204,7 @@ func (t *turn) groups(placed map[*group]*set, groupless map[*set]bool, short []*
 			c.group = &group{id: t.f.image.nextID()}
 			c.flags = unix.NLM_F_CREATE | unix.NLM_F_EXCL
 		}
-		putGroup(w, c.flags, c.group.id, c.live)
+		putGroup(w, c)
 	}, func(i int, err error) { refused[i] = err })
 	if err != nil {
 		return err
@@ -232,7 +232,7 @@ func (t *turn) plan(changes []change, g *group, s *set) []change {
 		t.failed[s] = t.refused[s.members[0].hopKey]
 		return changes
 	}
-	if g != nil && slices.Equal(g.live, live) {
+	if g != nil && slices.Equal(g.live, live) && g.hash == s.hashing {
 		t.become(g, s, live)
 		return changes
 	}
@@ -241,7 +241,7 @@ func (t *turn) plan(changes []change, g *group, s *set) []change {
 
 // become notes that a group carries a set.
 func (t *turn) become(g *group, s *set, live []share) {
-	g.live = live
+	g.live, g.hash = live, s.hashing
 	t.f.image.groups[g.id] = g
 	t.f.image.loose = true
 	if g.set == s {
