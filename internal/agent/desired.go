@@ -46,6 +46,8 @@ type Desired struct {
 	// which Services.
 	Served  []netip.Prefix
 	Origins map[netip.Prefix]string
+	// Spread is how a router spreads flows to service addresses.
+	Spread spread
 	// MinSessions is how many established sessions the readiness policy asks for.
 	MinSessions int
 	// Problems are what is wrong, object by object.
@@ -84,6 +86,7 @@ func desired(in Inputs) Desired {
 	d.wiring()
 	d.speaker()
 	d.withhold()
+	d.spreading()
 	return d.Desired
 }
 

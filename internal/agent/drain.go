@@ -134,14 +134,13 @@ func (a *Agent) watch(timeout time.Duration) {
 	})
 }
 
-// withhold leaves service addresses out of what a drained node advertises, and has traffic to them counted. They are
-// told apart from the rest as served.
+// withhold has a drained node say so with all that it advertises, and traffic to service addresses counted.
 func (d *draft) withhold() {
 	if !d.Drain {
 		return
 	}
 	d.BGP.Drain = true
-	d.NFT.Watch = &nft.Watch{Services: d.Served}
+	d.NFT.Watch = &nft.Watch{Services: d.NFT.Services} // also those whose endpoints here have gone meanwhile
 	for _, l := range d.uplinks {
 		if l.Up && !strings.HasPrefix(l.Name, "kube-ipvs") {
 			d.NFT.Watch.Uplinks = append(d.NFT.Watch.Uplinks, l.Name)

@@ -83,7 +83,7 @@ func (a *Agent) route(p netip.Prefix, vias []bgp.Via) (routes.Route, bool) {
 	if len(hops) == 0 {
 		return routes.Route{}, false
 	}
-	r := routes.Route{Dst: p, NextHops: hops}
+	r := routes.Route{Dst: p, NextHops: hops, Hashing: l.desired.Spread.of(p)}
 	for _, s := range l.desired.Sources {
 		if s.Is4() == p.Addr().Is4() {
 			r.Src = s

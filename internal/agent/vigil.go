@@ -60,12 +60,15 @@ type vigil struct {
 	last    *nft.Counts
 }
 
-// set says what is watched; the zero value ends it.
+// set says what is watched; the zero value ends it. Addresses add up over a drain: that the last endpoint of a service
+// has left the node does not end its traffic.
 func (v *vigil) set(w watched) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !w.Since.Equal(v.of.Since) {
 		v.seconds, v.last, v.problem, v.stage = nil, nil, nil, ""
+	} else {
+		w.Services = union(w.Services, v.of.Services)
 	}
 	v.of = w
 	switch {
@@ -76,6 +79,13 @@ func (v *vigil) set(w watched) {
 	case v.stage == stageAsking || v.stage == "":
 		v.stage = stageWithdrawn
 	}
+}
+
+// union of two sorted lists.
+func union(a, b []netip.Prefix) []netip.Prefix {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, comparePrefixes)
+	return slices.Compact(all)
 }
 
 // run counts, once a second, until ctx ends.
