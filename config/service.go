@@ -37,13 +37,8 @@ func (r *report) service(namespace string, v *corev1.Service) *Service {
 	if s.Type == "" {
 		s.Type = string(corev1.ServiceTypeClusterIP)
 	}
-	for key, value := range v.Annotations {
-		if strings.HasPrefix(key, Group+"/") {
-			if s.Annotations == nil {
-				s.Annotations = map[string]string{}
-			}
-			s.Annotations[key] = value
-		}
+	if text, ok := v.Annotations[AnnotationAdvertise]; ok {
+		s.Annotations = map[string]string{AnnotationAdvertise: text}
 	}
 	if v.Spec.LoadBalancerClass != nil {
 		s.LoadBalancerClass = *v.Spec.LoadBalancerClass

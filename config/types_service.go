@@ -49,7 +49,7 @@ type ServiceAdvertisement struct {
 type Service struct {
 	Namespace, Name string
 	Labels          map[string]string
-	// Annotations are podroute's own.
+	// Annotations hold AnnotationAdvertise, if anything.
 	Annotations map[string]string
 	// Type is ClusterIP, NodePort, LoadBalancer or ExternalName.
 	Type string

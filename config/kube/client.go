@@ -7,6 +7,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -27,13 +28,14 @@ type client struct {
 	node, namespace string
 	host            string // the API's
 
-	nodes      resource[corev1.Node, *corev1.Node]
-	pods       func(namespace string) resource[corev1.Pod, *corev1.Pod]
-	namespaces resource[corev1.Namespace, *corev1.Namespace]
-	services   func(namespace string) resource[corev1.Service, *corev1.Service] // of all namespaces: ""
-	secrets    func(namespace string) resource[corev1.Secret, *corev1.Secret]
-	events     func(namespace string) resource[corev1.Event, *corev1.Event]
-	leases     func(namespace string) resource[coordinationv1.Lease, *coordinationv1.Lease]
+	nodes          resource[corev1.Node, *corev1.Node]
+	pods           func(namespace string) resource[corev1.Pod, *corev1.Pod]
+	namespaces     resource[corev1.Namespace, *corev1.Namespace]
+	services       func(namespace string) resource[corev1.Service, *corev1.Service] // of all namespaces: ""
+	endpointSlices resource[discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice]
+	secrets        func(namespace string) resource[corev1.Secret, *corev1.Secret]
+	events         func(namespace string) resource[corev1.Event, *corev1.Event]
+	leases         func(namespace string) resource[coordinationv1.Lease, *coordinationv1.Lease]
 
 	routerConfigs  resource[config.RouterConfig, *config.RouterConfig]
 	peers          resource[config.BGPPeer, *config.BGPPeer]
@@ -81,7 +83,7 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 func (c *client) open(rc *rest.Config, hc *http.Client) error {
 	const protobuf = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, addToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, discoveryv1.AddToScheme, addToScheme} {
 		if err := add(scheme); err != nil {
 			return fmt.Errorf("know the kinds of the API: %w", err)
 		}
@@ -102,6 +104,10 @@ func (c *client) open(rc *rest.Config, hc *http.Client) error {
 	if err != nil {
 		return fmt.Errorf("open the coordination API: %w", err)
 	}
+	discovery, err := group("/apis", discoveryv1.SchemeGroupVersion, protobuf, runtime.ContentTypeProtobuf)
+	if err != nil {
+		return fmt.Errorf("open the discovery API: %w", err)
+	}
 	own, err := group("/apis", groupVersion(), runtime.ContentTypeJSON, runtime.ContentTypeJSON)
 	if err != nil {
 		return fmt.Errorf("open the API of %s: %w", config.APIVersion, err)
@@ -109,6 +115,7 @@ func (c *client) open(rc *rest.Config, hc *http.Client) error {
 
 	c.nodes = resource[corev1.Node, *corev1.Node]{core, params, "nodes", ""}
 	c.namespaces = resource[corev1.Namespace, *corev1.Namespace]{core, params, "namespaces", ""}
+	c.endpointSlices = resource[discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice]{discovery, params, "endpointslices", ""}
 	c.secrets = namespaced[corev1.Secret](core, params, "secrets")
 	c.services = namespaced[corev1.Service](core, params, "services")
 	c.pods = namespaced[corev1.Pod](core, params, "pods")

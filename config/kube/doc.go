@@ -9,7 +9,9 @@
 //
 // A follower reads everything once and then only what changes; after an outage it goes on from the version
 // that it saw last. Which watches there are follows from what they tell (wants): with mesh None a node sees its
-// own Node alone, Secrets are read by name, Namespaces only for pools that select them.
+// own Node alone, Secrets are read by name, Namespaces only for pools that select them, Services and EndpointSlices only
+// where this node advertises services. Of endpoints only this node's are told from the others: elsewhere they come and
+// go without an event here.
 //
 // Invariants:
 //

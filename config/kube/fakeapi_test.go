@@ -207,9 +207,12 @@ func (f *fakeAPI) watch(w http.ResponseWriter, r *http.Request, resource string)
 	apiVersion, kind := "podroute.io/v1alpha1", map[string]string{
 		"bgppeers": "BGPPeer", "routerconfigs": "RouterConfig", "addresspools": "AddressPool", "addressblocks": "AddressBlock",
 		"advertisements": "Advertisement", "nodes": "Node", "secrets": "Secret", "namespaces": "Namespace",
+		"services": "Service", "endpointslices": "EndpointSlice",
 	}[resource]
 	if strings.HasPrefix(r.URL.Path, "/api/v1/") {
 		apiVersion = "v1"
+	} else if kind == "EndpointSlice" {
+		apiVersion = "discovery.k8s.io/v1"
 	}
 	bookmark := func(version int, annotations map[string]string) {
 		say("BOOKMARK", map[string]any{"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"resourceVersion": strconv.Itoa(version), "annotations": annotations}})

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -23,18 +24,26 @@ import (
 // that starts while the API is away goes on with it.
 //
 // Passwords are among them only where the file is in memory; it is readable for its owner alone.
+//
+// With thousands of services it takes a moment to write, so it is written once in a while only, where there are any.
 type keeper struct {
 	dir string // empty: nothing is kept
 	log *slog.Logger
+
+	unsaved *config.Snapshot // what is still to be written
+	saved   time.Time        // when something was written last
 }
+
+// keepEvery is the time between two writes where there are services.
+const keepEvery = 5 * time.Second
 
 // keptFile is the file's name in the agent's run folder.
 const keptFile = "snapshot.yaml"
 
-func (k keeper) path() string { return filepath.Join(k.dir, keptFile) }
+func (k *keeper) path() string { return filepath.Join(k.dir, keptFile) }
 
 // load reads what was kept, nil where nothing was.
-func (k keeper) load() []config.Object {
+func (k *keeper) load() []config.Object {
 	if k.dir == "" {
 		return nil
 	}
@@ -53,17 +62,31 @@ func (k keeper) load() []config.Object {
 	return parsed.Objects
 }
 
-// save writes what is in force. Failing is no reason to stop.
-func (k keeper) save(s config.Snapshot) {
-	if k.dir == "" {
-		return
-	}
-	if err := k.write(s); err != nil {
-		k.log.Warn("cannot keep what is in force for a start while the API is away", "error", err)
+// save takes in what is in force, and writes it if it is time.
+func (k *keeper) save(s config.Snapshot) {
+	if k.dir != "" {
+		k.unsaved = &s
+		k.flush(false)
 	}
 }
 
-func (k keeper) write(s config.Snapshot) error {
+// flush writes what is still to be written, at the end whether or not it is time, and returns when to come back.
+// Failing is no reason to stop.
+func (k *keeper) flush(end bool) time.Duration {
+	if k.unsaved == nil {
+		return idle
+	}
+	if wait := keepEvery - time.Since(k.saved); wait > 0 && !end && len(k.unsaved.Services) > 0 {
+		return wait
+	}
+	if err := k.write(*k.unsaved); err != nil {
+		k.log.Warn("cannot keep what is in force for a start while the API is away", "error", err)
+	}
+	k.unsaved, k.saved = nil, time.Now()
+	return idle
+}
+
+func (k *keeper) write(s config.Snapshot) error {
 	if err := os.MkdirAll(k.dir, 0o700); err != nil {
 		return fmt.Errorf("make the run folder: %w", err)
 	}
@@ -126,6 +149,12 @@ func manifests(s config.Snapshot, passwords bool) []byte {
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: s.Namespaces[name]},
 		})
+	}
+	for _, v := range s.Services {
+		write(serviceManifest(v))
+		for _, e := range endpointManifests(v) {
+			write(e)
+		}
 	}
 	if passwords {
 		for _, v := range secretManifests(s.Secrets) {

@@ -29,6 +29,11 @@ func (s *Source) newFollower(w want) *follower {
 		f.watch, f.list, f.see = s.nodes.watch, s.nodes.page, s.seeNode
 	case "Namespace":
 		f.watch, f.list = s.namespaces.watch, s.namespaces.page
+	case "Service":
+		all := s.services("")
+		f.watch, f.list = all.watch, all.page
+	case "EndpointSlice":
+		f.watch, f.list, f.read = s.endpointSlices.watch, s.endpointSlices.page, s.readEndpoints
 	case "Secret":
 		secrets := s.secrets(w.namespace)
 		f.watch, f.list = secrets.watch, secrets.page
@@ -50,9 +55,19 @@ func (s *Source) seeNode(name string, o runtime.Object) {
 	s.herald.see(n)
 }
 
+// readEndpoints keeps of an EndpointSlice what concerns this node: most of what happens to endpoints is no event then.
+func (s *Source) readEndpoints(o runtime.Object) entry {
+	e := read("EndpointSlice", o)
+	if v, ok := e.object.Value.(*config.EndpointSlice); ok {
+		seen := v.SeenFrom(s.node)
+		e.object.Value = &seen
+	}
+	return e
+}
+
 // holds tells whether an object is among those of the want.
 func (w want) holds(o config.Object) bool {
-	if o.Kind != w.kind || o.Namespace != w.namespace || w.field != "" && w.field != named(o.Name) {
+	if o.Kind != w.kind || w.namespace != "" && o.Namespace != w.namespace || w.field != "" && w.field != named(o.Name) {
 		return false
 	}
 	if b, ok := o.Value.(*config.AddressBlock); ok {

@@ -44,6 +44,7 @@ func (s *Source) keep(ctx context.Context, done func() bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		cancel()
+		s.keeper.flush(true)
 		running.Wait()
 		for _, f := range s.desk.followers {
 			f.stop = nil
@@ -74,7 +75,7 @@ func (s *Source) keep(ctx context.Context, done func() bool) {
 // turn looks at what there is, and returns when to look again where nothing touches it before.
 func (s *Source) turn(ctx context.Context, running *sync.WaitGroup) time.Duration {
 	s.adjust(ctx, running)
-	next := s.judgeOutage()
+	next := min(s.judgeOutage(), s.keeper.flush(false))
 	if s.desk.dirty.IsZero() {
 		return next
 	}
@@ -94,13 +95,14 @@ func (s *Source) turn(ctx context.Context, running *sync.WaitGroup) time.Duratio
 		if s.adjust(ctx, running); !s.desk.dirty.IsZero() { // what is in force now asks for other watches
 			return settle
 		}
+		next = min(next, s.keeper.flush(false))
 	}
 	return next
 }
 
 // adjust starts and stops followers so that they are what the objects at hand ask for.
 func (s *Source) adjust(ctx context.Context, running *sync.WaitGroup) {
-	wants := s.scope(slices.Concat(s.on("RouterConfig"), s.on("BGPPeer"), s.on("AddressPool"), s.on("Node"))).wants()
+	wants := s.scope(slices.Concat(s.on("RouterConfig"), s.on("BGPPeer"), s.on("AddressPool"), s.on("Advertisement"), s.on("Node"))).wants()
 	for slot, f := range s.desk.followers {
 		if slices.Contains(wants, f.want) {
 			continue

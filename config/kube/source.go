@@ -201,6 +201,7 @@ func (s *Source) known(slot string) bool {
 // scope picks what decides on the wants.
 func (s *Source) scope(objects []config.Object) scope {
 	c := scope{node: s.node, leading: s.leading.Load(), known: s.known("RouterConfig"), router: s.desk.last.Router.Spec}
+	c.advertisements = slices.Clone(s.desk.last.Advertisements) // one of them may have been broken by an edit, and kept
 	for _, o := range objects {
 		c.add(o)
 	}

@@ -3,6 +3,8 @@ package kube
 import (
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -43,6 +45,8 @@ type scope struct {
 	peers   []config.BGPPeer        // valid by themselves
 	pools   []config.AddressPool    // valid by themselves
 	own     *config.Node            // nil while it is not known
+	// advertisements are valid by themselves, or in force.
+	advertisements []config.Advertisement
 }
 
 // add takes in an object, if it counts.
@@ -54,6 +58,8 @@ func (s *scope) add(o config.Object) {
 		s.peers = append(s.peers, *v)
 	case *config.AddressPool:
 		s.pools = append(s.pools, *v)
+	case *config.Advertisement:
+		s.advertisements = append(s.advertisements, *v)
 	case *config.Node:
 		if v.Name == s.node {
 			s.own = v
@@ -89,6 +95,11 @@ func (s scope) wants() []want {
 	}) {
 		all = append(all, want{slot: "Namespace", kind: "Namespace"})
 	}
+	if s.services() {
+		// Nothing is behind one address where a Service is headless.
+		all = append(all, want{slot: "Service", kind: "Service"},
+			want{slot: "EndpointSlice", kind: "EndpointSlice", label: discoveryv1.LabelServiceName + ",!" + corev1.IsHeadlessService})
+	}
 	for _, p := range s.peers {
 		mine := s.own != nil && config.Selects(p.Spec.NodeSelector, s.own.Labels)
 		for _, ref := range p.Spec.SecretRefs() {
@@ -98,6 +109,16 @@ func (s scope) wants() []want {
 		}
 	}
 	return all
+}
+
+// services tells whether this node advertises services.
+func (s scope) services() bool {
+	if r := s.router.RouterSelector; s.own != nil && r != nil && config.Selects(r, s.own.Labels) {
+		return false // plain routers pass on what nodes advertise
+	}
+	return slices.ContainsFunc(s.advertisements, func(a config.Advertisement) bool {
+		return a.Spec.Services != nil && (s.own == nil || config.Selects(a.Spec.NodeSelector, s.own.Labels))
+	})
 }
 
 // secretWant is a watch of one Secret: who may read it by its name need not be allowed to read others.
@@ -115,5 +136,6 @@ func named(name string) string {
 
 // refused tells whether a watch will not come to stand by itself, and the rest is to go on without.
 func refused(w want, err error) bool {
-	return w.kind == "Secret" && (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err))
+	optional := w.kind == "Secret" || w.kind == "Service" || w.kind == "EndpointSlice"
+	return optional && (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err))
 }
