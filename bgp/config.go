@@ -59,7 +59,8 @@ type Config struct {
 
 	// Import are the prefixes accepted from every peer.
 	Import []PrefixRange
-	// Never are prefixes rejected from every peer whose own Import.Accept does not name the very prefix.
+	// Never are prefixes rejected from every peer whose own Import.Accept does not name the very prefix, or, of a range,
+	// a part of it.
 	Never []PrefixRange
 	// NeverEver are rejected from everybody, with everything inside them.
 	NeverEver []netip.Prefix

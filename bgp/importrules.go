@@ -15,8 +15,8 @@ func importRules(c Config) []rule {
 		rules = matching(rules, rule{Peers: p.key(), Verdict: reject}, p.Import.Reject)
 	}
 	for _, p := range c.Peers {
-		exact := slices.DeleteFunc(slices.Clone(p.Import.Accept), func(m Match) bool { return !m.Prefixes.exact() })
-		rules = matching(rules, rule{Peers: p.key(), Verdict: accept}, exact)
+		named := slices.DeleteFunc(slices.Clone(p.Import.Accept), func(m Match) bool { return !c.names(m.Prefixes) })
+		rules = matching(rules, rule{Peers: p.key(), Verdict: accept}, named)
 	}
 	rules = ranged(rules, rule{Verdict: reject}, c.Never)
 
@@ -42,6 +42,14 @@ func importRules(c Config) []rule {
 		}
 	}
 	return rules
+}
+
+// names says whether who asks for these prefixes knows what is said of them in Never: they are one prefix, or lie in a
+// range of Never. A range around it is no such thing.
+func (c Config) names(p PrefixRange) bool {
+	return p.exact() || slices.ContainsFunc(c.Never, func(r PrefixRange) bool {
+		return !r.exact() && r.Prefix.Bits() <= p.Prefix.Bits() && r.Prefix.Contains(p.Prefix.Addr())
+	})
 }
 
 // loopRules keep out AS paths with our own AS in them, more often than the peer may (RFC 4271 section 9.1.2),

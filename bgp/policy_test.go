@@ -57,7 +57,7 @@ func TestPolicies(t *testing.T) {
 		"filters": func() Config {
 			c := ours()
 			p := them()
-			p.Import = Filter{Accept: among(PrefixRange{pfx("0.0.0.0/0"), 0, 0}, within("192.168.0.0/16")), Reject: among(within("10.200.0.0/16"))}
+			p.Import = Filter{Accept: among(PrefixRange{pfx("0.0.0.0/0"), 0, 0}, within("192.168.0.0/16"), PrefixRange{pfx("10.96.3.0/24"), 32, 32}), Reject: among(within("10.200.0.0/16"))}
 			p.Export = Filter{Accept: among(within("10.0.0.0/8")), Reject: among(within("10.1.0.0/16"))}
 			c.Peers = []Peer{p}
 			return c
