@@ -11,11 +11,11 @@ import (
 // speaker settles the BGP configuration: policy, paths, then peers.
 func (d *draft) speaker() {
 	_, _, deferral := d.spec.Restart()
-	reflector := d.Snapshot.IsReflector(d.node)
 	d.BGP = bgp.Config{
 		AS:         d.AS,
 		RouterID:   d.RouterID,
 		ListenPort: int(d.spec.ListenPort),
+		ClusterID:  d.spec.Cluster(), // of this node's clients: in the mesh, or BGPPeers
 		MaxPaths:   int(d.spec.MaxPaths),
 		Restarting: d.Restarting,
 		Deferral:   deferral,
@@ -25,12 +25,6 @@ func (d *draft) speaker() {
 		NeverEver:  d.Blocks,
 		Links:      d.linkPrefixes(),
 		Paths:      d.paths(),
-	}
-	if reflector {
-		d.BGP.ClusterID = d.RouterID
-		if id := d.spec.Cluster(); id.IsValid() {
-			d.BGP.ClusterID = id
-		}
 	}
 	d.peers()
 	d.mesh()

@@ -70,6 +70,9 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 	}
 	if n.ReflectorClient {
 		s.WriteString("  rr client;\n")
+		if c.ClusterID.IsValid() {
+			fmt.Fprintf(&s, "  rr cluster id %v;\n", c.ClusterID)
+		}
 	}
 	if n.GracefulRestart {
 		fmt.Fprintf(&s, "  graceful restart on;\n  graceful restart time %d;\n", n.restartTime())
@@ -90,7 +93,7 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 		if fam == "ipv4" && n.ExtendedNextHop {
 			extra = "extended next hop on; "
 		}
-		if n.AS != c.AS {
+		if n.AS != c.AS || n.NextHopSelf {
 			extra += "next hop self; "
 		}
 		if n.AddPath {
@@ -114,6 +117,9 @@ func (b *bird) tags(t Tags, as uint32) string {
 	}
 	if t.MED != 0 {
 		fmt.Fprintf(&s, "bgp_med = %d; ", t.MED)
+	}
+	if t.LocalPref != 0 {
+		fmt.Fprintf(&s, "bgp_local_pref = %d; ", t.LocalPref)
 	}
 	for range t.Prepend {
 		fmt.Fprintf(&s, "bgp_path.prepend(%d); ", as)
@@ -236,6 +242,10 @@ func (b *bird) attributes(p netip.Prefix) (Attributes, error) {
 			a.LocalPref = number(value)
 		case "BGP.med":
 			a.MED = number(value)
+		case "BGP.originator_id":
+			a.Originator, _ = netip.ParseAddr(value)
+		case "BGP.cluster_list":
+			a.Clusters = addresses(strings.Fields(value))
 		}
 	}
 	if !found {

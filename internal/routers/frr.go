@@ -25,6 +25,9 @@ func (f *frr) write(c Config) error {
 	var s strings.Builder
 	fmt.Fprintf(&s, "log stdout\nrouter bgp %d\n bgp router-id %v\n no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n", c.AS, c.RouterID)
 	s.WriteString(" timers bgp 30 90\n")
+	if c.ClusterID.IsValid() {
+		fmt.Fprintf(&s, " bgp cluster-id %v\n", c.ClusterID)
+	}
 	if c.Multipath {
 		s.WriteString(" bgp bestpath as-path multipath-relax\n")
 	}
@@ -50,6 +53,9 @@ func (f *frr) write(c Config) error {
 			fmt.Fprintf(&s, "  neighbor %v activate\n  neighbor %v soft-reconfiguration inbound\n", zoneless(n), zoneless(n))
 			if n.ReflectorClient {
 				fmt.Fprintf(&s, "  neighbor %v route-reflector-client\n", zoneless(n))
+			}
+			if n.NextHopSelf {
+				fmt.Fprintf(&s, "  neighbor %v next-hop-self force\n", zoneless(n))
 			}
 			if n.AddPath {
 				fmt.Fprintf(&s, "  neighbor %v addpath-tx-all-paths\n", zoneless(n))
@@ -89,6 +95,9 @@ func (f *frr) tags(t Tags, as uint32) string {
 	}
 	if t.MED != 0 {
 		fmt.Fprintf(&s, " set metric %d\n", t.MED)
+	}
+	if t.LocalPref != 0 {
+		fmt.Fprintf(&s, " set local-preference %d\n", t.LocalPref)
 	}
 	if t.Prepend > 0 {
 		fmt.Fprintf(&s, " set as-path prepend%s\n", strings.Repeat(fmt.Sprintf(" %d", as), t.Prepend))
@@ -293,6 +302,8 @@ func (f *frr) attributes(p netip.Prefix) (Attributes, error) {
 			Community      words
 			LargeCommunity words
 			LocPrf, Metric uint32
+			OriginatorID   string
+			ClusterList    struct{ List []string }
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &route); err != nil {
@@ -300,7 +311,9 @@ func (f *frr) attributes(p netip.Prefix) (Attributes, error) {
 	}
 	for _, x := range route.Paths {
 		if x.Bestpath.Overall {
+			originator, _ := netip.ParseAddr(x.OriginatorID)
 			return Attributes{
+				Originator: originator, Clusters: addresses(x.ClusterList.List),
 				ASPath: path(x.ASPath.String), Communities: strings.Fields(x.Community.String),
 				Large: strings.Fields(x.LargeCommunity.String), LocalPref: x.LocPrf, MED: x.Metric,
 			}, nil

@@ -20,16 +20,24 @@ func (g *gobgpd) write(c Config) error {
 	g.conf = c
 	var s strings.Builder
 	fmt.Fprintf(&s, "[global.config]\n  as = %d\n  router-id = %q\n", c.AS, c.RouterID)
+	if slices.ContainsFunc(c.Neighbors, func(n Neighbor) bool { return n.NextHopSelf }) {
+		s.WriteString("[global.apply-policy.config]\n  export-policy-list = [\"self\"]\n  default-export-policy = \"accept-route\"\n")
+	}
 	if c.Multipath {
 		s.WriteString("[global.use-multiple-paths.config]\n  enabled = true\n")
 	}
+	self := false
 	for _, n := range c.Neighbors {
-		s.WriteString(g.neighbor(n))
+		s.WriteString(g.neighbor(c, n))
+		self = self || n.NextHopSelf
+	}
+	if self {
+		s.WriteString("[[policy-definitions]]\n  name = \"self\"\n  [[policy-definitions.statements]]\n    name = \"self\"\n    [policy-definitions.statements.actions]\n      route-disposition = \"accept-route\"\n      [policy-definitions.statements.actions.bgp-actions]\n        set-next-hop = \"self\"\n")
 	}
 	return g.file("gobgpd.toml", s.String())
 }
 
-func (g *gobgpd) neighbor(n Neighbor) string {
+func (g *gobgpd) neighbor(c Config, n Neighbor) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "[[neighbors]]\n  [neighbors.config]\n    neighbor-address = %q\n    peer-as = %d\n", n.Address, n.AS)
 	if n.Password != "" {
@@ -51,6 +59,9 @@ func (g *gobgpd) neighbor(n Neighbor) string {
 	fmt.Fprintf(&s, "  [neighbors.timers.config]\n    hold-time = %d\n    connect-retry = 2\n    idle-hold-time-after-reset = 1\n", n.hold())
 	if n.ReflectorClient {
 		s.WriteString("  [neighbors.route-reflector.config]\n    route-reflector-client = true\n")
+		if c.ClusterID.IsValid() {
+			fmt.Fprintf(&s, "    route-reflector-cluster-id = %q\n", c.ClusterID)
+		}
 	}
 	if n.GracefulRestart {
 		fmt.Fprintf(&s, "  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = %d\n    deferral-time = 5\n", n.restartTime())
@@ -130,6 +141,9 @@ func (t Tags) words(as uint32) []string {
 	}
 	if t.MED != 0 {
 		out = append(out, "med", fmt.Sprint(t.MED))
+	}
+	if t.LocalPref != 0 {
+		out = append(out, "local-pref", fmt.Sprint(t.LocalPref))
 	}
 	if t.Prepend > 0 {
 		out = append(out, "aspath", strings.TrimSuffix(strings.Repeat(fmt.Sprintf("%d,", as), t.Prepend), ","))
@@ -239,6 +253,14 @@ func (g *gobgpd) attributes(p netip.Prefix) (Attributes, error) {
 			out.MED = a.Metric
 		case 5:
 			out.LocalPref = number(string(a.Value))
+		case 9:
+			if err := json.Unmarshal(a.Value, &out.Originator); err != nil {
+				return out, fmt.Errorf("originator: %w", err)
+			}
+		case 10:
+			if err := json.Unmarshal(a.Value, &out.Clusters); err != nil {
+				return out, fmt.Errorf("clusters: %w", err)
+			}
 		case 8:
 			for _, c := range a.Communities {
 				out.Communities = append(out.Communities, fmt.Sprintf("%d:%d", c>>16, c&0xffff))

@@ -20,7 +20,12 @@ func (o *openbgpd) write(c Config) error {
 		fmt.Fprintf(&s, "network %v%s\n", p, o.set(c.Tags))
 	}
 	for _, n := range c.Neighbors {
-		s.WriteString(o.neighbor(n))
+		s.WriteString(o.neighbor(c, n))
+	}
+	for _, n := range c.Neighbors {
+		if n.NextHopSelf {
+			fmt.Fprintf(&s, "match to %v set nexthop self\n", n.Address)
+		}
 	}
 	s.WriteString("allow from any\nallow to any\n")
 	return o.file("bgpd.conf", s.String())
@@ -37,6 +42,9 @@ func (o *openbgpd) set(t Tags) string {
 	if t.MED != 0 {
 		list = append(list, fmt.Sprint("med ", t.MED))
 	}
+	if t.LocalPref != 0 {
+		list = append(list, fmt.Sprint("localpref ", t.LocalPref))
+	}
 	if t.Prepend > 0 {
 		list = append(list, fmt.Sprint("prepend-self ", t.Prepend))
 	}
@@ -46,7 +54,7 @@ func (o *openbgpd) set(t Tags) string {
 	return " set { " + strings.Join(list, ", ") + " }"
 }
 
-func (o *openbgpd) neighbor(n Neighbor) string {
+func (o *openbgpd) neighbor(c Config, n Neighbor) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "neighbor %v {\n  remote-as %d\n  holdtime %d\n", n.Address, n.AS, n.hold())
 	if n.carries("ipv4") {
@@ -78,7 +86,11 @@ func (o *openbgpd) neighbor(n Neighbor) string {
 		fmt.Fprintf(&s, "  local-address %v\n", n.Local)
 	}
 	if n.ReflectorClient {
-		s.WriteString("  route-reflector\n")
+		cluster := ""
+		if c.ClusterID.IsValid() {
+			cluster = " " + c.ClusterID.String()
+		}
+		fmt.Fprintf(&s, "  route-reflector%s\n", cluster)
 	}
 	if n.AddPath {
 		s.WriteString("  announce add-path recv yes\n  announce add-path send all\n")
@@ -144,6 +156,10 @@ type openPath struct {
 	MED         uint32       `json:"metric"`
 	Communities []string     `json:"communities"`
 	Large       []string     `json:"large_communities"`
+	Attributes  []struct {
+		Originator netip.Addr   `json:"originator"`
+		Clusters   []netip.Addr `json:"cluster_list"`
+	} `json:"attributes"`
 }
 
 func (o *openbgpd) rib(args ...string) ([]openPath, error) {
@@ -187,9 +203,16 @@ func (o *openbgpd) attributes(p netip.Prefix) (Attributes, error) {
 	}
 	for _, x := range paths {
 		if x.Best {
-			return Attributes{
+			a := Attributes{
 				ASPath: path(x.ASPath), Communities: x.Communities, Large: x.Large, LocalPref: x.LocalPref, MED: x.MED,
-			}, nil
+			}
+			for _, y := range x.Attributes {
+				if y.Originator.IsValid() {
+					a.Originator = y.Originator
+				}
+				a.Clusters = append(a.Clusters, y.Clusters...)
+			}
+			return a, nil
 		}
 	}
 	return Attributes{}, fmt.Errorf("no route to %v", p)

@@ -33,6 +33,20 @@ func (r *Router) Refresh(d time.Duration, neighbor netip.Addr) {
 	})
 }
 
+// Updates counts the routes or UPDATEs, as the daemon counts, that have come from all neighbours.
+func (r *Router) Updates() int {
+	r.t.Helper()
+	sum := 0
+	for _, n := range r.conf.Neighbors {
+		count, err := r.d.updates(n)
+		if err != nil {
+			r.t.Fatalf("%s: %v", r.kind, err)
+		}
+		sum += count
+	}
+	return sum
+}
+
 func (b *bird) refresh(n Neighbor) error {
 	_, err := b.show("reload in " + b.protocol(n))
 	return err
@@ -124,4 +138,18 @@ func (g *gobgpd) refresh(Neighbor) error {
 	return errors.New("gobgpd asks nobody: a soft reset looks at what it has kept")
 }
 
-func (g *gobgpd) updates(Neighbor) (int, error) { return 0, nil }
+func (g *gobgpd) updates(n Neighbor) (int, error) {
+	out, err := g.gobgp("-j", "neighbor", n.Address.String())
+	if err != nil {
+		return 0, err
+	}
+	var one struct {
+		State struct {
+			Messages struct{ Received struct{ Update int } }
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &one); err != nil {
+		return 0, fmt.Errorf("gobgp neighbor: %w", err)
+	}
+	return one.State.Messages.Received.Update, nil
+}

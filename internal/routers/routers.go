@@ -1,14 +1,10 @@
 package routers
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +39,8 @@ type Config struct {
 	Tags Tags
 	// Multipath makes it use all equal paths.
 	Multipath bool
+	// ClusterID of a reflector (RFC 4456).
+	ClusterID netip.Addr
 }
 
 // Tags are attributes of announced routes.
@@ -51,6 +49,7 @@ type Tags struct {
 	Large       []string // "65010:1:2"
 	MED         uint32   // 0: none
 	Prepend     int      // repetitions of its own AS
+	LocalPref   uint32   // towards internal neighbours; 0: the daemon's default
 }
 
 // Attributes are those of a route as the router has it.
@@ -58,6 +57,9 @@ type Attributes struct {
 	ASPath             []uint32
 	Communities, Large []string
 	LocalPref, MED     uint32
+	// Originator and Clusters of a reflected route (RFC 4456 section 8).
+	Originator netip.Addr
+	Clusters   []netip.Addr
 }
 
 // Neighbor is a BGP session of both unicast families.
@@ -95,6 +97,8 @@ type Neighbor struct {
 	BFD *BFD
 	// ReflectorClient makes it a client (RFC 4456).
 	ReflectorClient bool
+	// NextHopSelf makes the router the next hop also of what internal neighbours have told it.
+	NextHopSelf bool
 }
 
 func (n Neighbor) hold() int {
@@ -141,6 +145,8 @@ type daemon interface {
 	// refresh asks a neighbour to send all its routes again; updates counts the routes or UPDATEs that have come.
 	refresh(n Neighbor) error
 	updates(n Neighbor) (int, error)
+	// identity is who a neighbour says that it is.
+	identity(n Neighbor) (Identity, error)
 	// shutdown ends a session with Cease, Administrative Shutdown, and a message.
 	shutdown(n Neighbor, message string) error
 }
@@ -332,71 +338,4 @@ func (r *Router) Learns(d time.Duration, prefix netip.Prefix, nextHops ...netip.
 		}
 		return fmt.Errorf("%s: route to %v is through %v, want %v", r.kind, prefix, got.NextHops, nextHops)
 	})
-}
-
-// base is what the daemons have in common.
-type base struct {
-	ns  *nstest.NS
-	dir string
-	log *output
-}
-
-func (b base) path(name string) string { return filepath.Join(b.dir, name) }
-
-func (b base) file(name, text string) error {
-	// Readable for the user frr; nothing in it is secret.
-	return os.WriteFile(b.path(name), []byte(text), 0o644) //nolint:gosec // see above
-}
-
-func (b base) launch(name string, args ...string) (*nstest.Process, error) {
-	return b.ns.Launch(context.Background(), b.log, name, args...)
-}
-
-// output runs a command of the daemon's.
-func (b base) output(name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	c := b.ns.Command(ctx, name, args...)
-	out, err := c.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-	}
-	return string(out), nil
-}
-
-// ready polls until ok succeeds or a process ends.
-func ready(p *nstest.Process, ok func() error) error {
-	deadline := time.After(15 * time.Second)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ok()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-p.Done():
-			return errors.New("it ended at once")
-		case <-deadline:
-			return fmt.Errorf("not ready: %w", err)
-		case <-tick.C:
-		}
-	}
-}
-
-// path reads an AS path, numbers in a row.
-func path(s string) []uint32 {
-	var out []uint32
-	for _, f := range strings.Fields(s) {
-		if n, err := strconv.ParseUint(f, 10, 32); err == nil {
-			out = append(out, uint32(n))
-		}
-	}
-	return out
-}
-
-// number reads a number; 0 is none.
-func number(s string) uint32 {
-	n, _ := strconv.ParseUint(strings.TrimSpace(s), 10, 32)
-	return uint32(n)
 }
