@@ -14,11 +14,13 @@ const (
 	tell                     // send it what gobgp holds back after a restart
 	redial                   // replace its session, which was lost, to dial at once
 	restore                  // admit it again after it sent too many prefixes
+	restartOver              // it has not come back within its restart time
 	endStale                 // its End-of-RIB never came after a restart
 	shutOut                  // it sends too many prefixes
 	warn                     // it sends many prefixes
 	tidy                     // close connections that gobgp has forgotten
 	refuse                   // it has our AS number, and must not
+	sweep                    // of no neighbour: forget callers that are gone
 	deferralOver             // of no neighbour: stop waiting for End-of-RIB
 )
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/osrg/gobgp/v4/api"
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
 // apply brings gobgp from s.now to c: policies, then paths, then neighbours, then a fresh look at the routes
@@ -29,6 +30,7 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	in, out := printsOf(rules.Import), printsOf(rules.Export)
 	s.table.settings(c, rules.Import, func(peer netip.Addr) bool { return in.same(s.in, peer) })
 	s.sessions.set(c.Peers, c.passesOn())
+	errs = append(errs, s.open(c)...)
 
 	first, turned := s.now.AS == 0, s.now.passesOn() != c.passesOn()
 	if first || turned || c.passesOn() && !in.equal(s.in) || !out.equal(s.out) {
@@ -153,6 +155,7 @@ func (s *Speaker) add(ctx context.Context, c Config, p Peer) error {
 
 // remove ends a neighbour's session with Cease and takes back its routes.
 func (s *Speaker) remove(ctx context.Context, p Peer, forgetKey bool) error {
+	s.hardReset(gobgp.BGP_ERROR_SUB_PEER_DECONFIGURED, p.Address)
 	err := s.drop(ctx, p, forgetKey)
 	s.table.silence(p.Address)
 	return err
@@ -215,8 +218,12 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 	if s.closed || s.srv == nil {
 		return
 	}
-	if d.what == deferralOver {
+	switch d.what {
+	case deferralOver:
 		signal(s.changed)
+		return
+	case sweep:
+		s.callers.sweep(s.sessions.there)
 		return
 	}
 	i := slices.IndexFunc(s.now.Peers, func(p Peer) bool { return p.Address == d.peer })
@@ -246,8 +253,11 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		s.agenda.set(d.peer, restore, time.Now().Add(later))
 	case d.what == softOut, d.what == tell:
 		err = s.soft(ctx, d.peer, api.ResetPeerRequest_DIRECTION_OUT)
+	case d.what == restartOver:
+		s.sessions.expire(d.peer)
 	case d.what == endStale && !s.sessions.isUp(d.peer):
 		s.giveUp(d.peer)
+	case d.what == endStale && !s.sessions.sweep(d.peer):
 	case d.what == redial || d.what == endStale:
 		err = errors.Join(s.remove(ctx, p, false), s.add(ctx, s.now, p))
 	}

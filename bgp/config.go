@@ -71,6 +71,8 @@ type Config struct {
 
 	Peers []Peer
 	Paths []Path
+	// Ranges are where neighbours may call from that are not among Peers.
+	Ranges []Range
 }
 
 // passesOn says whether what neighbours say is told to others.

@@ -17,10 +17,11 @@ type diallers struct {
 	log      *slog.Logger
 	sessions *sessions
 	table    *table
+	callers  *callers
 }
 
-func newDiallers(log *slog.Logger, s *sessions, t *table) *diallers {
-	return &diallers{log: log, sessions: s, table: t}
+func newDiallers(log *slog.Logger, s *sessions, t *table, k *callers) *diallers {
+	return &diallers{log: log, sessions: s, table: t, callers: k}
 }
 
 func (d *diallers) handler(life int) slog.Handler {
@@ -35,9 +36,9 @@ type handler struct {
 	peer netip.Addr
 }
 
-// Enabled lets warnings through, and everything about neighbours.
+// Enabled lets warnings through, what is said of callers, and everything about neighbours.
 func (h *handler) Enabled(_ context.Context, l slog.Level) bool {
-	return l >= slog.LevelWarn || h.peer.IsValid()
+	return l >= slog.LevelInfo || h.peer.IsValid()
 }
 
 // noise says whether a warning of gobgp's means nothing to anybody.
@@ -64,6 +65,8 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 			return nil
 		}
 		h.sessions.heard(h.peer, r)
+	} else if r.Message == saysUnknown {
+		h.callers.called(keyOf(r))
 	}
 	if r.Level < slog.LevelWarn {
 		return nil
@@ -74,6 +77,17 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	}
 	r.Message = "gobgp: " + r.Message
 	return h.next.Handle(ctx, r)
+}
+
+// keyOf is the address that a message is about; the zero Addr where it is about none.
+func keyOf(r slog.Record) (out netip.Addr) {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "Key" {
+			out, _ = netip.ParseAddr(a.Value.String())
+		}
+		return !out.IsValid()
+	})
+	return out
 }
 
 // WithAttrs remembers the neighbour that the logger is for.
@@ -116,6 +130,9 @@ func (s *sessions) heard(peer netip.Addr, r slog.Record) {
 	why, text, ok := heardOf(r.Message, attrs)
 	if x != nil && ok {
 		x.note = note{time.Now(), text}
+		if x.state == gobgp.BGP_FSM_ESTABLISHED && attrs["Code"].Kind() == slog.KindInt64 && attrs["Subcode"].Kind() == slog.KindInt64 {
+			x.ending = endingOf(why, attrs["Code"].Int64(), attrs["Subcode"].Int64())
+		}
 	}
 	if x == nil || x.state == gobgp.BGP_FSM_ESTABLISHED || x.barred || x.peer.Down {
 		return

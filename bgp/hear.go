@@ -16,6 +16,7 @@ const (
 	saysDown      = "Peer Down"
 	saysMalformed = "the received Update message was treated as withdraw"
 	saysUpdate    = "received update"
+	saysUnknown   = "Can't find configuration for a new passive connection"
 	saysSent      = "sent update"
 )
 
@@ -158,7 +159,7 @@ func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
 	}
 	c := &r.paths[i]
 	was := c.accepted
-	c.with, c.session, c.accepted, c.far = o, n.session, n.accepts(p, o), t.far(o.hop)
+	c.with, c.session, c.accepted, c.far, c.aged = o, n.session, n.accepts(p, o), t.far(o.hop), false
 	n.recount(p, was, c.accepted)
 	t.choose(r)
 }
@@ -211,6 +212,23 @@ func (t *table) ended(peer netip.Addr, kept map[Family]bool) {
 			before++
 		}
 		t.drop(n, before, kept)
+	}
+}
+
+// age makes what a neighbour's earlier sessions have left behind the last choice.
+func (t *table) age(peer netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.peers[peer]
+	if n == nil || n.empty() {
+		return
+	}
+	for r := range t.routes.All() {
+		i := slices.IndexFunc(r.paths, func(c candidate) bool { return c.from == n })
+		if i >= 0 && !r.paths[i].aged && (r.paths[i].session < n.session || !n.live) {
+			r.paths[i].aged = true
+			t.choose(r)
+		}
 	}
 }
 

@@ -54,6 +54,7 @@ type answer struct {
 	Count      int
 	Peers      []PeerState
 	Advertised []AdvertisedRoute
+	Callers    map[string]Callers
 	RSS        int // kilobytes
 	Goroutines int // without those that gobgp leaves behind
 	Left       int // those
@@ -131,6 +132,8 @@ func (c *child) do(ctx context.Context, r request, a *answer) (err error) {
 		a.Goroutines, a.Left = goroutines()
 	case "peers":
 		a.Peers, err = c.s.Peers(ctx)
+	case "callers":
+		a.Callers = c.s.Callers()
 	case "advertised":
 		a.Advertised, err = c.s.Advertised(ctx)
 	case "restart":

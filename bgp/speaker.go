@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +36,7 @@ type Speaker struct {
 	table           *table
 	sessions        *sessions
 	diallers        *diallers
+	callers         *callers
 	counter         counter
 
 	// mu orders everything that changes the speaker.
@@ -64,7 +67,8 @@ func New(o Options) *Speaker {
 	}
 	s.table = newTable(s.changed, s.agenda)
 	s.sessions = newSessions(o.Log, s.events, s.table)
-	s.diallers = newDiallers(o.Log, s.sessions, s.table)
+	s.callers = newCallers(o.Log, s.agenda)
+	s.diallers = newDiallers(o.Log, s.sessions, s.table, s.callers)
 	return s
 }
 
@@ -93,7 +97,7 @@ func (s *Speaker) complete() bool {
 	if began == 0 {
 		return false
 	}
-	return time.Since(time.Unix(0, began)) >= time.Duration(s.waiting.Load()) || s.sessions.complete()
+	return time.Since(time.Unix(0, began)) >= time.Duration(s.waiting.Load()) || s.sessions.complete() && !s.callers.waiting()
 }
 
 // Run does what follows from events until ctx ends; then it leaves as Restart does. It must run while the
@@ -160,6 +164,7 @@ func (s *Speaker) begin(ctx context.Context, c Config) error {
 		return err
 	}
 	s.srv, s.stop, s.global = srv, stop, global.String()
+	s.callers.forget()
 	s.now, s.rules, s.in, s.out = Config{}, policy{}, prints{}, prints{}
 	clear(s.inside)
 	if s.began.Load() == 0 {
@@ -252,6 +257,7 @@ func (s *Speaker) Leave(ctx context.Context) error {
 // the connections that were accepted before it has been, and a neighbour that sees a connection close without
 // NOTIFICATION keeps our routes.
 func (s *Speaker) cease(ctx context.Context) {
+	s.hardReset(gobgp.BGP_ERROR_SUB_ADMINISTRATIVE_SHUTDOWN, slices.Collect(maps.Keys(s.inside))...)
 	for peer := range s.inside {
 		if err := s.srv.DisablePeer(ctx, &api.DisablePeerRequest{Address: peer.String()}); err != nil {
 			s.log.Warn("session is not shut down in order", "address", peer, "error", err)

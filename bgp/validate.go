@@ -37,6 +37,8 @@ func (c Config) checked() (out Config, errs []error, fatal error) {
 		c.ClusterID = c.RouterID
 	}
 	c.Peers, errs = checkedPeers(c.Peers)
+	ranges, rangeErrs := checkedRanges(c.Ranges, c.ListenPort > 0)
+	c.Ranges, errs = ranges, append(errs, rangeErrs...)
 	paths, pathErrs := checkedPaths(c.Paths)
 	c.Paths = paths
 	return c, append(errs, pathErrs...), nil
