@@ -1,0 +1,276 @@
+package interop
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/podroute/podroute/internal/nstest"
+	"github.com/podroute/podroute/internal/routers"
+)
+
+// service is the address that all nodes of a rack serve, by load balancer.
+var service = netip.MustParseAddr("203.0.113.7")
+
+// serviceManifests are a Service with an endpoint on each of some nodes, and the Advertisement that names it.
+func serviceManifests(nodes int) string {
+	var endpoints []string
+	for i := 1; i <= nodes; i++ {
+		endpoints = append(endpoints, fmt.Sprintf("{addresses: [10.244.%[1]d.9], nodeName: n%[1]d, conditions: {ready: true, serving: true}}", i))
+	}
+	return fmt.Sprintf(`---
+apiVersion: podroute.io/v1alpha1
+kind: Advertisement
+metadata: {name: services}
+spec: {services: {addresses: [LoadBalancer]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {type: LoadBalancer, clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{port: 80}]}
+status: {loadBalancer: {ingress: [{ip: %v}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [%s]
+`, service, strings.Join(endpoints, ", "))
+}
+
+// drained is a node's report, as far as tests look at it.
+type drained struct {
+	Stage        string   `json:"stage"`
+	Because      []string `json:"because"`
+	Withdrawn    []string `json:"withdrawn"`
+	Sessions     int      `json:"sessions"`
+	SessionsTold int      `json:"sessions_told"`
+	Seconds      []struct {
+		Second, Services, Forwarded, Received int
+		Withdrawn                             bool
+	} `json:"seconds"`
+	Pods   int      `json:"pods"`
+	Blocks []string `json:"blocks"`
+}
+
+// drain runs podroute drain and returns its report, and the code that it exits with.
+func (n *node) drain(t testing.TB, args ...string) (r drained, code int) {
+	t.Helper()
+	c := exec.Command(n.bin+"/podroute", append([]string{"drain", "--run-dir", n.dir + "/run", "-o", "json"}, args...)...)
+	out, err := c.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code, err = exit.ExitCode(), nil
+	}
+	if err == nil {
+		err = json.Unmarshal(out, &r)
+	}
+	if err != nil {
+		t.Fatalf("podroute drain: %v: %s", err, out)
+	}
+	return r, code
+}
+
+// undrain runs podroute undrain.
+func (n *node) undrain() error {
+	out, err := exec.Command(n.bin+"/podroute", "undrain", "--run-dir", n.dir+"/run").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("podroute undrain: %w: %s", err, out)
+	}
+	return nil
+}
+
+// drains is how far the node's status says that it is drained; nil: it is not.
+func (n *node) drains() (*drained, error) {
+	var s struct {
+		Drain *drained `json:"drain"`
+	}
+	out, err := n.ask("status")
+	if err != nil {
+		return nil, err
+	}
+	return s.Drain, json.Unmarshal(out, &s)
+}
+
+// newServingRack is a rack whose nodes serve an address, each by a pod of its own, and a client beyond the router.
+// Destination NAT stands in for kube-proxy.
+func newServingRack(t *testing.T, o rackOptions) (*rack, *nstest.NS) {
+	t.Helper()
+	r := newRack(t, o)
+	client := nstest.New(t)
+	nstest.Veth(t, r.tor, "client", client, "eth0")
+	r.tor.Run(t, "ip addr add 198.51.100.1/24 dev client", "sysctl -qw net.ipv4.fib_multipath_hash_policy=1")
+	client.Run(t, "ip addr add 198.51.100.2/24 dev eth0", "ip route add default via 198.51.100.1")
+	for i, n := range r.nodes {
+		p := n.add(t, "web-"+n.name)
+		serve(t, p.NS, ":8080", n.name)
+		nft := n.Command(t.Context(), "nft", "-f", "-")
+		nft.Stdin = strings.NewReader(fmt.Sprintf("table ip proxy {\nchain services {\ntype nat hook prerouting priority dstnat;\n"+
+			"ip daddr %v tcp dport 80 dnat to %v:8080\n}\n}\n", service, p.addrs[0]))
+		if out, err := nft.CombinedOutput(); err != nil {
+			t.Fatalf("nft: %v: %s", err, out)
+		}
+		n.configure(t, "services.yaml", strings.ReplaceAll(serviceManifests(o.nodes), fmt.Sprintf("10.244.%d.9", i+1), p.addrs[0].String()))
+	}
+	r.served(t, o.nodes)
+	return r, client
+}
+
+// served waits until the router's kernel leads to the service over so many nodes.
+func (r *rack) served(t testing.TB, nodes int) {
+	t.Helper()
+	nstest.Within(t, waitRoute, func() error {
+		out, err := r.tor.Try("ip -4 route show " + service.String())
+		if err != nil {
+			return err
+		}
+		if got := strings.Count(out, " dev "); got != nodes {
+			return fmt.Errorf("%v is reached over %d nodes, want %d:\n%s", service, got, nodes, out)
+		}
+		return nil
+	})
+}
+
+// TestInteropDrainUnderLoad: a node of three is drained under 200 HTTP requests a second to an address that they all serve, and
+// undrained; the router is what changes. No request over a new connection fails.
+func TestInteropDrainUnderLoad(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "leaving: requests failed while a node is drained and comes back", Lacks: noFIB()}.Each(t, func(t *testing.T, kind routers.Kind) {
+		r, client := newServingRack(t, rackOptions{kind: kind, nodes: 3})
+		n := r.nodes[0]
+		l := startLoad(t, client, netip.AddrPortFrom(service, 80))
+		nstest.Within(t, 10*time.Second, func() error {
+			if a := l.answers(); len(a) != 3 {
+				return fmt.Errorf("answers come from %v", a)
+			}
+			return nil
+		})
+		checkDrain(t, n, kind)
+		r.served(t, 2)
+		before := l.answers()["n1"]
+		time.Sleep(time.Second)
+		if after := l.answers()["n1"]; after != before {
+			t.Errorf("%d requests have come to a node that is drained", after-before)
+		}
+		if err := n.undrain(); err != nil {
+			t.Error(err)
+		}
+		r.served(t, 3)
+		nstest.Within(t, 5*time.Second, func() error {
+			if l.answers()["n1"] == before {
+				return errors.New("nobody asks the node that is back")
+			}
+			return nil
+		})
+		fresh, kept := l.end()
+		t.Logf("new connections: %v", fresh)
+		for who, o := range kept {
+			t.Logf("connections kept with %s: %v", who, o)
+		}
+		if fresh.failed > 0 || fresh.sent < 500 {
+			t.Errorf("over new connections: %v", fresh)
+		}
+	})
+}
+
+// checkDrain drains a node under load and reads the report. FRR sends nothing any more as soon as it is asked not to,
+// before the first second is counted; BIRD goes on until the withdrawal.
+func checkDrain(t *testing.T, n *node, kind routers.Kind) {
+	t.Helper()
+	report, code := n.drain(t, "--timeout", "30s")
+	if code != 0 || report.Stage != "Faded" {
+		t.Errorf("drain exits with %d, %s: %+v", code, report.Stage, report)
+	}
+	if len(report.Withdrawn) != 1 || report.Withdrawn[0] != service.String()+"/32" {
+		t.Errorf("withdrawn: %v", report.Withdrawn)
+	}
+	if report.Sessions != 1 || report.SessionsTold != 1 || report.Pods != 1 || len(report.Blocks) != 2 {
+		t.Errorf("%d of %d sessions told, %d pods and %v left", report.SessionsTold, report.Sessions, report.Pods, report.Blocks)
+	}
+	came := 0
+	for i, s := range report.Seconds {
+		came += s.Services
+		if i >= len(report.Seconds)-3 && (s.Services > 1 || !s.Withdrawn) {
+			t.Errorf("it says that traffic has faded, and in second %d there are %d packets", s.Second, s.Services)
+		}
+	}
+	if (came == 0) != (kind == routers.FRR) || len(report.Seconds) < 5 {
+		t.Errorf("%d packets were seen: %+v", came, report.Seconds)
+	}
+	t.Logf("%s drained in %d s; packets by second: %+v", n.name, len(report.Seconds), report.Seconds)
+}
+
+// TestDrainTimeout: where traffic does not end the report says so, and the node is drained all the same; it is still
+// after a restart of the agent, until it is taken back.
+func TestDrainTimeout(t *testing.T) {
+	t.Parallel()
+	r, client := newServingRack(t, rackOptions{kind: routers.BIRD, nodes: 2})
+	n := r.nodes[0]
+	r.tor.Run(t, fmt.Sprintf("ip route add %v via 10.0.1.1 metric 1", service)) // nobody can withdraw it
+	l := startLoad(t, client, netip.AddrPortFrom(service, 80))
+	report, code := n.drain(t, "--timeout", "6s")
+	if code != 1 || report.Stage != "TimedOut" || report.Seconds[len(report.Seconds)-1].Services == 0 {
+		t.Errorf("drain exits with %d: %+v", code, report)
+	}
+	if fresh, _ := l.end(); fresh.failed > 0 {
+		t.Errorf("requests to a node that is drained: %v", fresh)
+	}
+	if report, code = n.drain(t, "--wait=false"); code != 0 || len(report.Because) != 1 || report.Because[0] != "podroute drain" {
+		t.Errorf("drain --wait=false exits with %d: %+v", code, report)
+	}
+	n.signal(syscall.SIGTERM)
+	n.start(t)
+	n.ready(t)
+	r.router.Established(waitSession)
+	if d, err := n.drains(); err != nil || d == nil || d.Because[0] != "podroute drain" {
+		t.Errorf("after a restart: %+v, %v", d, err)
+	}
+	r.tor.Run(t, fmt.Sprintf("ip route del %v via 10.0.1.1 metric 1", service))
+	r.served(t, 1)
+	if err := n.undrain(); err != nil {
+		t.Error(err)
+	}
+	r.served(t, 2)
+	if d, err := n.drains(); err != nil || d != nil {
+		t.Errorf("after undrain: %+v, %v", d, err)
+	}
+	if left := n.Run(t, "nft list table inet podroute"); strings.Contains(left, "chain drain") {
+		t.Errorf("undrain has left the counters:\n%s", left)
+	}
+}
+
+// TestDrainOnCordon: a node is drained by an annotation, and where it is wanted by its cordon; undrain says that it is
+// still wanted.
+func TestDrainOnCordon(t *testing.T) {
+	t.Parallel()
+	o := rackOptions{kind: routers.BIRD, nodes: 2, config: "  drain: {onCordon: true}\n"}
+	r, _ := newServingRack(t, o)
+	n := r.nodes[0]
+	plain := rackManifests(o, 1)
+	for _, c := range []struct{ because, manifests string }{
+		{"the node is cordoned", strings.Replace(plain, "spec: {podCIDR: 10.244.1.0/24,", "spec: {unschedulable: true, podCIDR: 10.244.1.0/24,", 1)},
+		{"annotation podroute.io/drain", strings.Replace(plain, `podroute.io/as-number: "64601"`, `podroute.io/as-number: "64601", podroute.io/drain: "true"`, 1)},
+	} {
+		if c.manifests == plain {
+			t.Fatal("no change")
+		}
+		n.configure(t, "rack.yaml", c.manifests)
+		r.served(t, 1)
+		d, err := n.drains()
+		if err != nil || d == nil || len(d.Because) != 1 || d.Because[0] != c.because {
+			t.Errorf("drained: %+v, %v; want because of %s", d, err, c.because)
+		}
+		if err := n.undrain(); err == nil || !strings.Contains(err.Error(), c.because) {
+			t.Errorf("undrain of a node that is still to be drained: %v", err)
+		}
+		n.configure(t, "rack.yaml", plain)
+		r.served(t, 2)
+	}
+}
