@@ -38,7 +38,7 @@ type giver struct {
 	stop     func()
 	// ahead are the Services that were written and that the watch has not told of yet, by keyOf.
 	ahead   map[string]entry
-	held    map[netip.Addr]bool      // at the last look
+	held    map[netip.Addr]bool      // at the last look, or given since
 	cooling map[netip.Addr]time.Time // until when
 	events  events
 	fills   map[string]vip.Fill // as of the last Plan

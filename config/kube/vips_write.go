@@ -134,7 +134,11 @@ func (g *giver) give(ctx context.Context, key string, e entry, d assignment) err
 	defer cancel()
 	written, err := g.Source.services(e.object.Namespace).patch(ctx, e.object.Name, types.MergePatchType, patch, "status")
 	if err == nil {
-		g.ahead[key] = readBalanced(written)
+		now := readBalanced(written)
+		g.ahead[key] = now
+		for _, a := range now.object.Value.(*balanced).Held {
+			g.held[a] = true // also where it is given back before the next look
+		}
 	}
 	return err
 }

@@ -28,7 +28,8 @@ type Server struct {
 	port     int
 	etcdPort int
 	api      *exec.Cmd
-	client   *http.Client // see Patch
+	client   *http.Client // see Send
+	once     sync.Once
 	// Admin is a kubeconfig that may do everything, Audit the file of all requests, one JSON object a line.
 	Admin, Audit string
 }
@@ -75,7 +76,7 @@ func (s *Server) Up() {
 	s.t.Helper()
 	s.api = s.run(filepath.Join(s.bin, "kube-apiserver"),
 		fmt.Sprintf("--etcd-servers=http://127.0.0.1:%d", s.etcdPort), "-v=0", "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", s.port),
-		"--cert-dir="+filepath.Join(s.dir, "cert"), "--service-cluster-ip-range=10.96.0.0/16", "--token-auth-file="+filepath.Join(s.dir, "tokens.csv"),
+		"--cert-dir="+filepath.Join(s.dir, "cert"), "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112", "--token-auth-file="+filepath.Join(s.dir, "tokens.csv"),
 		"--authorization-mode=RBAC", "--service-account-issuer=https://kubernetes.default.svc", "--endpoint-reconciler-type=none",
 		"--service-account-key-file="+filepath.Join(s.dir, "sa.key"), "--service-account-signing-key-file="+filepath.Join(s.dir, "sa.key"),
 		"--audit-policy-file="+filepath.Join(s.dir, "audit.yaml"), "--audit-log-path="+s.Audit)

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -19,22 +20,33 @@ func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv
 // ends the test if it fails.
 func (s *Server) Patch(path, text string) {
 	s.t.Helper()
-	if s.client == nil {
-		s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // its own, of this moment
-	}
-	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPatch, "https://"+s.Address()+path, strings.NewReader(text))
-	if err != nil {
+	if _, err := s.Send(http.MethodPatch, path, text); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// Send makes a request as admin and returns the answer. It may be called from any goroutine.
+func (s *Server) Send(method, path, text string) ([]byte, error) {
+	s.once.Do(func() {
+		s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // its own, of this moment
+	})
+	r, err := http.NewRequestWithContext(s.t.Context(), method, "https://"+s.Address()+path, strings.NewReader(text))
+	if err != nil {
+		return nil, err
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
-	r.Header.Set("Content-Type", "application/strategic-merge-patch+json")
+	r.Header.Set("Content-Type", "application/json")
+	if method == http.MethodPatch {
+		r.Header.Set("Content-Type", "application/strategic-merge-patch+json")
+	}
 	answer, err := s.client.Do(r)
 	if err != nil {
-		s.t.Fatal(err)
+		return nil, err
 	}
 	said, err := io.ReadAll(answer.Body)
 	_ = answer.Body.Close()
-	if err != nil || answer.StatusCode != http.StatusOK {
-		s.t.Fatalf("patch %s: %s %v: %s", path, answer.Status, err, said)
+	if err == nil && answer.StatusCode >= http.StatusBadRequest {
+		err = fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, said)
 	}
+	return said, err
 }
