@@ -29,6 +29,7 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	s.waiting.Store(int64(c.Deferral))
 	in, out := printsOf(rules.Import), printsOf(rules.Export)
 	s.table.settings(c, rules.Import, func(peer netip.Addr) bool { return in.same(s.in, peer) })
+	s.dismiss(c)
 	s.sessions.set(c.Peers, c.passesOn())
 	errs = append(errs, s.open(c)...)
 

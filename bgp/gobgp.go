@@ -112,6 +112,8 @@ func peerOf(c Config, p Peer, restarting bool) *api.Peer {
 			RestartTime:     uint32(p.RestartTime / time.Second),
 			DeferralTime:    uint32((c.Deferral + time.Second - 1) / time.Second),
 			LocalRestarting: restarting,
+			// RFC 8538
+			NotificationEnabled: true,
 		}
 	}
 	for _, fam := range p.Families {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/osrg/gobgp/v4/api"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
 const (
@@ -109,6 +110,7 @@ func (s *sessions) waits(peer netip.Addr) time.Duration {
 // shut keeps a neighbour out that sends too many prefixes. First it falls silent, then it goes: gobgp keeps what it
 // receives while it removes a neighbour.
 func (s *Speaker) shut(ctx context.Context, p Peer) error {
+	s.hardReset(gobgp.BGP_ERROR_SUB_MAXIMUM_NUMBER_OF_PREFIXES_REACHED, p.Address)
 	s.sessions.bar(p.Address, ReasonMaxPrefixes, fmt.Sprintf("it sent more than %d prefixes of a family: admitted again in %v, or when maxPrefixes or its filters change",
 		p.MaxPrefixes, s.sessions.penalty(p.Address)))
 	err := s.srv.DisablePeer(ctx, &api.DisablePeerRequest{Address: p.Address.String()})

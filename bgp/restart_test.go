@@ -221,7 +221,7 @@ func TestFamiliesAndGracefulRestart(t *testing.T) {
 					caps := capabilities(r.Peer)
 					want := []byte(nil)
 					if graceful {
-						want = []byte{0, 20}
+						want = []byte{0x40, 20} // the N bit of RFC 8538
 						if restarting {
 							want[0] |= 0x80
 						}

@@ -9,6 +9,7 @@ type candidate struct {
 	session  uint32 // of the neighbour, in which it came; an earlier one's is stale
 	accepted bool   // by the import policy
 	far      bool   // its next hop is on no link of ours
+	aged     bool   // the neighbour may be gone for good
 }
 
 // best keeps those of the candidates that traffic goes to, in their order; it reuses the slice. That is the
@@ -24,8 +25,8 @@ func best(cs []candidate) []candidate {
 	}
 	for _, step := range []func(candidate) uint32{
 		func(c candidate) uint32 { return boolTo1(c.far) },
-		func(c candidate) uint32 { return boolTo1(c.with.worn) }, // RFC 9494 section 4.2
-		func(c candidate) uint32 { return ^c.with.localPref },    // RFC 4271 section 9.1.1
+		func(c candidate) uint32 { return boolTo1(c.with.worn || c.aged) }, // RFC 9494 section 4.2
+		func(c candidate) uint32 { return ^c.with.localPref },              // RFC 4271 section 9.1.1
 		func(c candidate) uint32 { return boolTo1(c.from != nil) },
 		func(c candidate) uint32 { return uint32(len(c.with.path)) }, // a
 		func(c candidate) uint32 { return uint32(c.with.origin) },    // b

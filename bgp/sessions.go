@@ -40,15 +40,18 @@ type session struct {
 
 	// Of the established session, or of the one that is being restarted:
 	families []Family
-	graceful map[Family]bool // families whose routes outlive the session
+	graceful map[Family]bool // families whose routes outlive the session; true: the neighbour has kept forwarding meanwhile
 	restart  time.Duration   // the neighbour's restart time
+	notifies bool            // that is so after a NOTIFICATION, too (RFC 8538)
 	hold     time.Duration
 	as       uint32          // the neighbour's
 	eor      map[Family]bool // End-of-RIB has come
 
-	stale  bool // lost with its routes kept
-	silent bool // lost because the hold timer ran out
-	barred bool // it is shut out
+	stale      bool // lost with its routes kept
+	staleSince time.Time
+	silent     bool // lost because the hold timer ran out
+	ending     ending
+	barred     bool // it is shut out
 
 	// deferral is how long gobgp may hold our routes back after the session is up, because we are restarting.
 	deferral time.Duration
@@ -148,9 +151,7 @@ func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent) {
 	case was == gobgp.BGP_FSM_ESTABLISHED:
 		s.down(x, st)
 	case st.DisconnectReason == api.PeerState_DISCONNECT_REASON_RESTART_TIMER_EXPIRED:
-		x.stale = false
-		s.table.ended(st.NeighborAddress, nil)
-		x.reason, x.text = ReasonRestartExpired, fmt.Sprintf("the neighbour did not come back within its restart time of %v", x.restart)
+		s.over(x)
 	case was > gobgp.BGP_FSM_ACTIVE && st.SessionState == gobgp.BGP_FSM_IDLE:
 		x.reason, x.text = x.named(reasonOf(st))
 	}
@@ -169,8 +170,7 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 	addr := x.peer.Address
 	x.since, x.reason, x.text = time.Now(), ReasonNone, ""
 	x.families, x.graceful, x.eor = nil, map[Family]bool{}, map[Family]bool{}
-	x.restart, x.hold = 0, x.peer.Hold
-	cap4724 := false
+	x.restart, x.hold, x.notifies, x.silent, x.ending = 0, x.peer.Hold, false, false, ending{}
 	for _, c := range st.RemoteCap {
 		switch c := c.(type) {
 		case *gobgp.CapMultiProtocol:
@@ -178,12 +178,7 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 				x.families = append(x.families, fam)
 			}
 		case *gobgp.CapGracefulRestart:
-			cap4724, x.restart = true, time.Duration(c.Time)*time.Second
-			for _, t := range c.Tuples {
-				if fam, ok := familyFrom(gobgp.NewFamily(t.AFI, t.SAFI)); ok && x.peer.GracefulRestart {
-					x.graceful[fam] = true
-				}
-			}
+			x.capability(c)
 		}
 	}
 	slices.Sort(x.families)
@@ -194,49 +189,11 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 		s.agenda.set(addr, refuse, time.Now())
 		return
 	}
-	switch {
-	case x.stale && !cap4724:
-		// RFC 4724 section 4.2: without the capability in the new OPEN the old routes go at once.
-		s.agenda.set(addr, endStale, time.Now())
-	case x.stale:
-		s.agenda.set(addr, endStale, time.Now().Add(max(x.restart, 30*time.Second)))
-	}
+	s.back(x)
 	if s.resend {
 		s.agenda.set(addr, softOut, time.Now().Add(x.deferral+softOutDelay))
 	}
 	s.log.Info("BGP session is up", "peer", x.peer.Name, "address", addr, "AS", st.PeerASN, "families", fmt.Sprint(x.families))
-}
-
-// down notes why a session was lost and what becomes of its routes.
-func (s *sessions) down(x *session, st apiutil.PeerState) {
-	addr := x.peer.Address
-	lasted := time.Since(x.since)
-	x.reason, x.text = x.named(reasonOf(st))
-	x.since, x.eor = time.Now(), nil
-	x.flaps++
-	s.agenda.cancel(addr, softOut, tell, endStale)
-	x.stale = st.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART && len(x.graceful) > 0
-	switch {
-	case x.silent:
-		// gobgp keeps the routes of a neighbour that has fallen silent as if it were restarting. But it closes its
-		// connection when it restarts; one that is silent is gone (RFC 4724 section 4.2: we sent a NOTIFICATION).
-		x.reason, x.text = ReasonHoldTimerExpired, holdTimerText
-		x.stale, x.silent = false, false
-		s.agenda.set(addr, redial, time.Now())
-	case !x.stale && lasted > settled:
-		s.agenda.set(addr, redial, time.Now())
-	}
-	if x.stale {
-		s.table.ended(addr, x.graceful)
-	} else {
-		s.table.ended(addr, nil)
-	}
-	x.lost = note{time.Now(), x.text}
-	say := s.log.Warn
-	if x.reason == ReasonReconfigured {
-		say = s.log.Info
-	}
-	say("BGP session is down", "peer", x.peer.Name, "address", addr, "reason", x.text, "routes kept", x.stale)
 }
 
 // bar notes that a neighbour is shut out, and why.

@@ -60,6 +60,8 @@ type GracefulRestart struct {
 	Restarting bool   // the R bit
 	Time       uint16 // seconds, below 4096
 	Forwarding bool   // the F bit of every family of Open
+	Lost       byte   // the AFI whose F bit is clear all the same; 0: none
+	Notifies   bool   // the N bit (RFC 8538)
 }
 
 // Open is what an OPEN says (RFC 4271 section 4.2); the address families are those of unicast.
@@ -97,12 +99,19 @@ func (o Open) Message() []byte {
 		if gr.Restarting {
 			head |= 0x8000
 		}
+		if gr.Notifies {
+			head |= 0x4000
+		}
 		if gr.Forwarding {
 			forwarding = 0x80
 		}
 		caps = append(caps, 64, byte(2+4*len(afis)))
 		caps = binary.BigEndian.AppendUint16(caps, head)
 		for _, afi := range afis {
+			if afi == gr.Lost {
+				caps = append(caps, 0, afi, 1, 0)
+				continue
+			}
 			caps = append(caps, 0, afi, 1, forwarding)
 		}
 	}
