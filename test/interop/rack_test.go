@@ -34,8 +34,11 @@ type rackOptions struct {
 	config string
 	// as is every node's AS number; 0: one a node, from 64601.
 	as uint32
-	// router changes the router's configuration.
+	// split: a session for each family, whatever the daemon.
+	split bool
+	// router changes the router's configuration, tor is called with its namespace before that.
 	router func(*routers.Config)
+	tor    func(*nstest.NS)
 }
 
 // nodeAS is node i's AS number.
@@ -47,7 +50,7 @@ func (o rackOptions) nodeAS(i int) uint32 {
 }
 
 // twoSessions: OpenBGPD cannot name a next hop of the other family, so it gets a session for each.
-func (o rackOptions) twoSessions() bool { return o.kind == routers.OpenBGPD }
+func (o rackOptions) twoSessions() bool { return o.split || o.kind == routers.OpenBGPD }
 
 // newRack builds the rack and waits until every node is ready.
 func newRack(t testing.TB, o rackOptions) *rack {
@@ -66,6 +69,9 @@ func newRack(t testing.TB, o rackOptions) *rack {
 			fmt.Sprintf("ip route add default via 10.0.%d.0", i),
 			fmt.Sprintf("ip route add default via fd00:0:0:%d::", i))
 		c.Neighbors = append(c.Neighbors, o.neighbors(i)...)
+	}
+	if o.tor != nil {
+		o.tor(r.tor)
 	}
 	if o.router != nil {
 		o.router(&c)
