@@ -87,7 +87,22 @@ func (s BGPPeerSpec) who() (field, value string) {
 	case s.Interface != "":
 		return "spec.interface", "the neighbour on " + s.Interface
 	}
+	if s.Prefix != "" {
+		return "spec.prefix", "any neighbour in " + s.Prefix
+	}
 	return "spec.address", s.Neighbour().String()
+}
+
+// Callers is Prefix, read, and how many neighbours it may have at a time; false: the peer is a single neighbour.
+func (s BGPPeerSpec) Callers() (p netip.Prefix, most int, ok bool) {
+	if s.Prefix == "" {
+		return p, 0, false
+	}
+	most = DefaultMaxNeighbors
+	if s.MaxNeighbors != 0 {
+		most = int(s.MaxNeighbors)
+	}
+	return parsePrefix(s.Prefix), most, true
 }
 
 // Neighbour is Address, read, with the zone of a link-local one; the zero Addr where it is found by other means.

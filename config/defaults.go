@@ -22,6 +22,7 @@ const (
 	DefaultMaxPrefixesNode = 10_000
 	DefaultMaxPrefixes     = 500_000 // of routers
 	DefaultBlockQuarantine = time.Hour
+	DefaultMaxNeighbors    = 64
 	DefaultWarnAt          = 75 // percent of MaxPrefixes
 	DefaultRetry           = 5 * time.Minute
 )

@@ -35,10 +35,11 @@ const (
 	MaxPrefixesWarn     = "Warn"
 )
 
-// BGPPeerSpec is one neighbour. Exactly one of Address, Gateway and Interface is set.
+// BGPPeerSpec is one neighbour, or those of a prefix. Exactly one of Address, Gateway, Interface and Prefix is set.
 //
 // +kubebuilder:object:generate=true
-// +kubebuilder:validation:XValidation:rule="(has(self.address) && size(self.address) > 0 ? 1 : 0) + (has(self.gateway) && size(self.gateway) > 0 ? 1 : 0) + (has(self.interface) && size(self.interface) > 0 ? 1 : 0) == 1",message="exactly one of address, gateway and interface must be set"
+// +kubebuilder:validation:XValidation:rule="(has(self.address) && size(self.address) > 0 ? 1 : 0) + (has(self.gateway) && size(self.gateway) > 0 ? 1 : 0) + (has(self.interface) && size(self.interface) > 0 ? 1 : 0) + (has(self.prefix) && size(self.prefix) > 0 ? 1 : 0) == 1",message="exactly one of address, gateway, interface and prefix must be set"
+// +kubebuilder:validation:XValidation:rule="has(self.prefix) && size(self.prefix) > 0 || !has(self.maxNeighbors) || self.maxNeighbors == 0",message="maxNeighbors has no effect without prefix"
 // +kubebuilder:validation:XValidation:rule="!(has(self.multihopTTL) && self.multihopTTL != 0 && has(self.ttlSecurity) && self.ttlSecurity != 0)",message="ttlSecurity excludes multihopTTL (RFC 5082)"
 // +kubebuilder:validation:XValidation:rule="!(has(self.interface) && size(self.interface) > 0 && has(self.multihopTTL) && self.multihopTTL != 0)",message="interface excludes multihopTTL: the neighbour is one hop away"
 // +kubebuilder:validation:XValidation:rule="!(has(self.localAS) && self.localAS != 0 && self.asNumber == 'internal')",message="localAS excludes asNumber internal"
@@ -59,6 +60,14 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || self.matches('^[^/ \\t\\n]+$')",message="must be the name of a link"
 	Interface string `json:"interface,omitempty"`
+	// Prefix peers with whoever calls from one of these addresses.
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 192.0.2.0/24"
+	Prefix string `json:"prefix,omitempty"`
+	// MaxNeighbors of Prefix at a time, 1 to 1024. Default 64.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1024
+	MaxNeighbors int32 `json:"maxNeighbors,omitempty"`
 	// ASNumber of the neighbour: a number, "external" (any but ours) or "internal" (ours).
 	ASNumber ASNumber `json:"asNumber"`
 	// LocalAS replaces our own AS number towards this neighbour.

@@ -43,14 +43,15 @@ func (r *report) peer(s *BGPPeerSpec) {
 // neighbour checks who the neighbour is, and our end of the session.
 func (r *report) neighbour(s *BGPPeerSpec) {
 	set := 0
-	for _, field := range []string{s.Address, s.Gateway, s.Interface} {
+	for _, field := range []string{s.Address, s.Gateway, s.Interface, s.Prefix} {
 		if field != "" {
 			set++
 		}
 	}
 	if set != 1 {
-		r.addf("spec", "set address", "exactly one of address, gateway and interface must be set, not %d", set)
+		r.addf("spec", "set address", "exactly one of address, gateway, interface and prefix must be set, not %d", set)
 	}
+	r.callers(s)
 	if s.Gateway != "" {
 		r.oneOf("spec.gateway", s.Gateway, FamilyIPv4, FamilyIPv6)
 	}
@@ -73,6 +74,23 @@ func (r *report) neighbour(s *BGPPeerSpec) {
 		r.addf("spec.sourceAddress", "use one of the neighbour's family", "%s is not of the family of %s", local, peer)
 	case local == peer:
 		r.addf("spec.sourceAddress", "use an address of the node", "%s is the neighbour's own", local)
+	}
+}
+
+// callers checks a peer that is whoever calls from a prefix.
+func (r *report) callers(s *BGPPeerSpec) {
+	if s.Prefix == "" {
+		if s.MaxNeighbors != 0 {
+			r.add("spec.maxNeighbors", "has no effect without prefix", "remove it")
+		}
+		return
+	}
+	if s.MaxNeighbors != 0 {
+		r.between("spec.maxNeighbors", int64(s.MaxNeighbors), 1, 1024)
+	}
+	p, ok := r.cidr("spec.prefix", s.Prefix)
+	if local := parseAddr(s.SourceAddress); ok && local.IsValid() && local.Is4() != p.Addr().Is4() {
+		r.addf("spec.sourceAddress", "use one of the prefix's family", "%s is not of the family of %s", local, p)
 	}
 }
 

@@ -24,7 +24,8 @@ var update = flag.Bool("update", false, "write the goldens anew")
 // TestDesired computes the desired state of every node named in a case's hosts.txt and compares it,
 // written as text, with want.txt. A case is a folder: config/ holds manifests; hosts.txt says what
 // each host has, "node NAME", then lines "link INDEX NAME up|down MTU PREFIX...", "route PREFIX" for
-// routes of others, and "restarting".
+// routes of others, "called PEER full|more ADDRESS..." for who has
+// called from a peer's prefix, and "restarting".
 func TestDesired(t *testing.T) {
 	t.Parallel()
 	cases, err := filepath.Glob("testdata/desired/*")
@@ -80,6 +81,12 @@ func readHosts(t *testing.T, path string) []Inputs {
 		switch f[0] {
 		case "drain": // and "drain over", when service addresses are withdrawn
 			in.Drain, in.Withdraw = true, len(f) > 1
+		case "called":
+			c := bgp.Callers{Full: f[2] == "full"}
+			for _, a := range f[3:] {
+				c.Addresses = append(c.Addresses, netip.MustParseAddr(a))
+			}
+			in.Callers = map[string]bgp.Callers{f[1]: c}
 		case "restarting":
 			in.Restarting = true
 		case "route":
@@ -128,6 +135,9 @@ func printDesired(w *strings.Builder, name string, d Desired) {
 		if path.Aggregate {
 			p("      aggregate while-known=%t summary-only=%t", slices.Contains(d.Aggregates, path.Prefix), path.SummaryOnly)
 		}
+	}
+	for _, r := range b.Ranges {
+		p("    range %s %v password=%t most=%d", r.Name, r.Prefix, r.Password != "", r.Most)
 	}
 	for _, q := range b.Peers {
 		p("    peer %s %v as=%d families=%v next-hops=%v down=%t passive=%t password=%t client=%t only=%v max=%d gr=%t/%v hold=%v import=+%s-%s export=+%s-%s",

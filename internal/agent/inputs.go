@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/podroute/podroute/bgp"
 	"github.com/podroute/podroute/config"
 	"github.com/podroute/podroute/routes"
 )
@@ -38,6 +39,8 @@ type Inputs struct {
 	// names; link-local ones with their zones.
 	Gateways   []netip.Addr
 	Neighbours map[string]netip.Addr
+	// Callers are the neighbours that have called from the prefixes of peers, by the peers' names.
+	Callers map[string]bgp.Callers
 	// Lost are when BFD last lost peers, by name.
 	Lost map[string]time.Time
 	// Drain: this node is being drained; Withdraw: so far that its service addresses are not advertised any more.

@@ -105,6 +105,8 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 		case <-a.speaker.SessionsChanged():
 			a.prune(work)
 			a.stir()
+		case <-a.speaker.CallersChanged():
+			a.reconcile(work)
 		case <-a.bfd.Changed():
 			a.forsake(work)
 		case <-a.loop.call:
@@ -161,6 +163,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 		in.Gone = l.node
 	}
 	in.Lost = a.losses()
+	in.Callers = a.speaker.Callers()
 	in.Claiming = a.Cluster != nil
 	in.Releasing, in.Waiting = a.claims.inputs()
 	in.Before = l.mesh.set(planOf(in.Snapshot), time.Now())

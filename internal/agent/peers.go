@@ -12,21 +12,27 @@ import (
 // peers are the BGPPeers that select this node. One that cannot be served is reported and left out.
 func (d *draft) peers() {
 	for _, p := range d.Snapshot.PeersOf(d.node) {
-		if peer, ok := d.peer(p); ok {
-			peer.Lost = d.Lost[p.Name]
-			d.watch(p, peer)
-			d.BGP.Peers = append(d.BGP.Peers, peer)
+		if p.Spec.Prefix != "" {
+			continue // see callers
+		}
+		if addr, ok := d.neighbour("BGPPeer/"+p.Name, p.Spec); ok {
+			d.add(p, p.Name, addr)
 		}
 	}
 }
 
-func (d *draft) peer(p config.BGPPeer) (bgp.Peer, bool) {
-	object, s := "BGPPeer/"+p.Name, p.Spec
-	addr, ok := d.neighbour(object, s)
-	if !ok {
-		return bgp.Peer{}, false
+// add adds the session of a BGPPeer with a neighbour.
+func (d *draft) add(p config.BGPPeer, name string, addr netip.Addr) {
+	if peer, ok := d.peer(p, name, addr); ok {
+		peer.Lost = d.Lost[name]
+		d.watch(p, peer)
+		d.BGP.Peers = append(d.BGP.Peers, peer)
 	}
-	peer := d.session(p.Name, addr)
+}
+
+func (d *draft) peer(p config.BGPPeer, name string, addr netip.Addr) (bgp.Peer, bool) {
+	object, s := "BGPPeer/"+p.Name, p.Spec
+	peer := d.session(name, addr)
 	peer.AS, peer.External = s.ASNumber.Resolve(d.AS), s.ASNumber == config.ASExternal
 	peer.LocalAS = s.LocalAS
 	peer.Port = int(s.Port)

@@ -28,6 +28,7 @@ func (d *draft) speaker() {
 	}
 	d.peers()
 	d.mesh()
+	d.callers()
 	// Half of the peers is enough: with two top-of-racks, one may be down. Nodes that are dead do not count, or those
 	// that are left of a small mesh would declare themselves unfit to take over.
 	d.MinSessions = (len(d.BGP.Peers) - d.lost + 1) / 2
