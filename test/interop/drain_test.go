@@ -1,9 +1,11 @@
 package interop
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/podroute/podroute/internal/httpload"
 	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/routers"
 )
@@ -110,7 +113,7 @@ func newServingRack(t *testing.T, o rackOptions) (*rack, *nstest.NS) {
 	client.Run(t, "ip addr add 198.51.100.2/24 dev eth0", "ip route add default via 198.51.100.1")
 	for i, n := range r.nodes {
 		p := n.add(t, "web-"+n.name)
-		serve(t, p.NS, ":8080", n.name)
+		serve(t, p.NS, n.name)
 		nft := n.Command(t.Context(), "nft", "-f", "-")
 		nft.Stdin = strings.NewReader(fmt.Sprintf("table ip proxy {\nchain services {\ntype nat hook prerouting priority dstnat;\n"+
 			"ip daddr %v tcp dport 80 dnat to %v:8080\n}\n}\n", service, p.addrs[0]))
@@ -121,6 +124,31 @@ func newServingRack(t *testing.T, o rackOptions) (*rack, *nstest.NS) {
 	}
 	r.served(t, o.nodes)
 	return r, client
+}
+
+// serve answers HTTP in a namespace with a name, until the test ends.
+func serve(t testing.TB, ns *nstest.NS, name string) {
+	t.Helper()
+	var l net.Listener
+	err := ns.Do(func() (err error) {
+		l, err = new(net.ListenConfig).Listen(context.Background(), "tcp", ":8080")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(httpload.Serve(l, name))
+}
+
+// startLoad asks for the service.
+func startLoad(from *nstest.NS) *httpload.Load {
+	return httpload.Start("/", func() (c net.Conn, err error) {
+		err = from.Do(func() (err error) {
+			c, err = net.DialTimeout("tcp", netip.AddrPortFrom(service, 80).String(), 5*time.Second)
+			return err
+		})
+		return c, err
+	})
 }
 
 // served waits until the router's kernel leads to the service over so many nodes.
@@ -145,18 +173,18 @@ func TestInteropDrainUnderLoad(t *testing.T) {
 	routers.Feature{Name: "leaving: requests failed while a node is drained and comes back", Lacks: noFIB()}.Each(t, func(t *testing.T, kind routers.Kind) {
 		r, client := newServingRack(t, rackOptions{kind: kind, nodes: 3})
 		n := r.nodes[0]
-		l := startLoad(t, client, netip.AddrPortFrom(service, 80))
+		l := startLoad(client)
 		nstest.Within(t, 10*time.Second, func() error {
-			if a := l.answers(); len(a) != 3 {
+			if a := l.Answers(); len(a) != 3 {
 				return fmt.Errorf("answers come from %v", a)
 			}
 			return nil
 		})
 		checkDrain(t, n, kind)
 		r.served(t, 2)
-		before := l.answers()["n1"]
+		before := l.Answers()["n1"]
 		time.Sleep(time.Second)
-		if after := l.answers()["n1"]; after != before {
+		if after := l.Answers()["n1"]; after != before {
 			t.Errorf("%d requests have come to a node that is drained", after-before)
 		}
 		if err := n.undrain(); err != nil {
@@ -164,17 +192,17 @@ func TestInteropDrainUnderLoad(t *testing.T) {
 		}
 		r.served(t, 3)
 		nstest.Within(t, 5*time.Second, func() error {
-			if l.answers()["n1"] == before {
+			if l.Answers()["n1"] == before {
 				return errors.New("nobody asks the node that is back")
 			}
 			return nil
 		})
-		fresh, kept := l.end()
+		fresh, kept := l.Stop()
 		t.Logf("new connections: %v", fresh)
 		for who, o := range kept {
 			t.Logf("connections kept with %s: %v", who, o)
 		}
-		if fresh.failed > 0 || fresh.sent < 500 {
+		if fresh.Failed > 0 || fresh.Sent < 500 {
 			t.Errorf("over new connections: %v", fresh)
 		}
 	})
@@ -214,12 +242,12 @@ func TestDrainTimeout(t *testing.T) {
 	r, client := newServingRack(t, rackOptions{kind: routers.BIRD, nodes: 2})
 	n := r.nodes[0]
 	r.tor.Run(t, fmt.Sprintf("ip route add %v via 10.0.1.1 metric 1", service)) // nobody can withdraw it
-	l := startLoad(t, client, netip.AddrPortFrom(service, 80))
+	l := startLoad(client)
 	report, code := n.drain(t, "--timeout", "6s")
 	if code != 1 || report.Stage != "TimedOut" || report.Seconds[len(report.Seconds)-1].Services == 0 {
 		t.Errorf("drain exits with %d: %+v", code, report)
 	}
-	if fresh, _ := l.end(); fresh.failed > 0 {
+	if fresh, _ := l.Stop(); fresh.Failed > 0 {
 		t.Errorf("requests to a node that is drained: %v", fresh)
 	}
 	if report, code = n.drain(t, "--wait=false"); code != 0 || len(report.Because) != 1 || report.Because[0] != "podroute drain" {
