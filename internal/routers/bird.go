@@ -75,7 +75,7 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 		}
 	}
 	if n.GracefulRestart {
-		fmt.Fprintf(&s, "  graceful restart on;\n  graceful restart time %d;\n", n.restartTime())
+		fmt.Fprintf(&s, "  graceful restart on;\n  graceful restart time %d;\n%s", n.restartTime(), b.longLived(n))
 	} else {
 		s.WriteString("  graceful restart off;\n")
 	}
@@ -99,8 +99,11 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 		if n.AddPath {
 			extra += "add paths on; "
 		}
-		fmt.Fprintf(&s, "  %s { import all; export filter { if source != RTS_STATIC && source != RTS_BGP then reject; %saccept; }; %s};\n",
-			fam, b.tags(c.Tags, c.AS), extra)
+		tags := b.tags(c.Tags, c.AS)
+		if n.OverrideAS {
+			tags += fmt.Sprintf("bgp_path.delete(%d); ", n.AS)
+		}
+		fmt.Fprintf(&s, "  %s { import all; export filter { if source != RTS_STATIC && source != RTS_BGP then reject; %saccept; }; %s};\n", fam, tags, extra)
 	}
 	s.WriteString("}\n")
 	return s.String()

@@ -37,6 +37,7 @@ func (f *frr) write(c Config) error {
 			break
 		}
 	}
+	s.WriteString(f.longLived(c))
 	for _, n := range c.Neighbors {
 		s.WriteString(f.neighbor(n))
 	}
@@ -53,6 +54,9 @@ func (f *frr) write(c Config) error {
 			fmt.Fprintf(&s, "  neighbor %v activate\n  neighbor %v soft-reconfiguration inbound\n", zoneless(n), zoneless(n))
 			if n.ReflectorClient {
 				fmt.Fprintf(&s, "  neighbor %v route-reflector-client\n", zoneless(n))
+			}
+			if n.OverrideAS {
+				fmt.Fprintf(&s, "  neighbor %v as-override\n", zoneless(n))
 			}
 			if n.NextHopSelf {
 				fmt.Fprintf(&s, "  neighbor %v next-hop-self force\n", zoneless(n))

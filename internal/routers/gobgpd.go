@@ -57,14 +57,19 @@ func (g *gobgpd) neighbor(c Config, n Neighbor) string {
 		fmt.Fprintf(&s, "  [neighbors.ebgp-multihop.config]\n    enabled = true\n    multihop-ttl = %d\n", n.Multihop)
 	}
 	fmt.Fprintf(&s, "  [neighbors.timers.config]\n    hold-time = %d\n    connect-retry = 2\n    idle-hold-time-after-reset = 1\n", n.hold())
+	if n.OverrideAS {
+		s.WriteString("  [neighbors.as-path-options.config]\n    replace-peer-as = true\n")
+	}
 	if n.ReflectorClient {
 		s.WriteString("  [neighbors.route-reflector.config]\n    route-reflector-client = true\n")
 		if c.ClusterID.IsValid() {
 			fmt.Fprintf(&s, "    route-reflector-cluster-id = %q\n", c.ClusterID)
 		}
 	}
+	longNeighbor, longFamily := g.longLived(n)
 	if n.GracefulRestart {
-		fmt.Fprintf(&s, "  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = %d\n    deferral-time = 5\n", n.restartTime())
+		fmt.Fprintf(&s, "  [neighbors.graceful-restart.config]\n    enabled = true\n    restart-time = %d\n    deferral-time = 5\n    notification-enabled = true\n%s",
+			n.restartTime(), longNeighbor)
 	}
 	for _, fam := range []string{"ipv4-unicast", "ipv6-unicast"} {
 		if !n.carries(fam[:4]) {
@@ -72,7 +77,7 @@ func (g *gobgpd) neighbor(c Config, n Neighbor) string {
 		}
 		fmt.Fprintf(&s, "  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = %q\n", fam)
 		if n.GracefulRestart {
-			s.WriteString("    [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true\n")
+			s.WriteString("    [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true\n" + longFamily)
 		}
 		if n.AddPath {
 			s.WriteString("    [neighbors.afi-safis.add-paths.config]\n      receive = true\n      send-max = 8\n")

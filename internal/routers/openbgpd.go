@@ -82,6 +82,9 @@ func (o *openbgpd) neighbor(c Config, n Neighbor) string {
 	if n.LocalAS != 0 {
 		fmt.Fprintf(&s, "  local-as %d\n", n.LocalAS)
 	}
+	if n.OverrideAS {
+		s.WriteString("  as-override yes\n")
+	}
 	if n.Local.IsValid() {
 		fmt.Fprintf(&s, "  local-address %v\n", n.Local)
 	}

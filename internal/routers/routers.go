@@ -88,6 +88,8 @@ type Neighbor struct {
 	// GracefulRestart in both roles, with RestartTime in seconds; 0 means 120.
 	GracefulRestart bool
 	RestartTime     int
+	// LongLived (RFC 9494), with GracefulRestart, in seconds; 0: not.
+	LongLived int
 	// NextHop6 is the next hop of IPv6 routes over an IPv4 session, NextHop4 that of IPv4 routes over an IPv6
 	// session, for daemons that do not find it themselves.
 	NextHop6, NextHop4 netip.Addr
@@ -99,6 +101,8 @@ type Neighbor struct {
 	ReflectorClient bool
 	// NextHopSelf makes the router the next hop also of what internal neighbours have told it.
 	NextHopSelf bool
+	// OverrideAS takes the neighbour's own AS number out of the paths that it is told.
+	OverrideAS bool
 }
 
 func (n Neighbor) hold() int {

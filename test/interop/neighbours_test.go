@@ -1,0 +1,50 @@
+package interop
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/podroute/podroute/internal/nstest"
+	"github.com/podroute/podroute/internal/routers"
+)
+
+// byPrefix turns the rack's BGPPeers into those of whoever calls from the link's prefixes.
+func byPrefix(manifests, more string) string {
+	return strings.NewReplacer(`address: "10.0.1.0"`, "prefix: 10.0.1.0/24"+more, `address: "fd00:0:0:1::"`, `prefix: "fd00:0:0:1::/64"`+more).Replace(manifests)
+}
+
+// TestInteropNeighboursByPrefix: a router that nobody has named calls, signed with the right password, and becomes a
+// neighbour; it is forgotten when it is gone, and back when it calls again.
+func TestInteropNeighboursByPrefix(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "sessions: neighbours by prefix, with a password (dynamic neighbours)"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		o := rackOptions{kind: kind, nodes: 1, password: "s3cret"}
+		r := newRack(t, o)
+		n := r.nodes[0]
+		names := []string{"tor/10.0.1.0"}
+		if o.twoSessions() {
+			names = append(names, "tor6/fd00:0:0:1::")
+		}
+		n.configure(t, "rack.yaml", byPrefix(rackManifests(o, 1), "\n  maxNeighbors: 1"))
+		nstest.Within(t, waitSession, func() error {
+			if err := n.hasPeers(names...); err != nil {
+				return err
+			}
+			for _, name := range names {
+				if s := n.session(t, name); s.State != "Established" {
+					return fmt.Errorf("session %+v", s)
+				}
+			}
+			return nil
+		})
+		r.exchanged(t, 1)
+		r.router.Kill()
+		r.tor.Run(t, "ip link set port1 down")
+		nstest.Within(t, waitSession, func() error { return n.hasPeers() })
+		inKernel(t, n, outside[0], 0)
+		r.tor.Run(t, "ip link set port1 up", "ip addr replace fd00:0:0:1::/127 dev port1 nodad")
+		r.router.Restart()
+		r.exchanged(t, 1)
+	})
+}
