@@ -10,7 +10,8 @@ import (
 )
 
 // byPrefix turns the rack's BGPPeers into those of whoever calls from the link's prefixes.
-func byPrefix(manifests, more string) string {
+func byPrefix(manifests string) string {
+	const more = "\n  maxNeighbors: 1"
 	return strings.NewReplacer(`address: "10.0.1.0"`, "prefix: 10.0.1.0/24"+more, `address: "fd00:0:0:1::"`, `prefix: "fd00:0:0:1::/64"`+more).Replace(manifests)
 }
 
@@ -19,14 +20,13 @@ func byPrefix(manifests, more string) string {
 func TestInteropNeighboursByPrefix(t *testing.T) {
 	t.Parallel()
 	routers.Feature{Name: "sessions: neighbours by prefix, with a password (dynamic neighbours)"}.Each(t, func(t *testing.T, kind routers.Kind) {
-		o := rackOptions{kind: kind, nodes: 1, password: "s3cret"}
+		o := rackOptions{kind: kind, nodes: 1, password: "s3cret", rewrite: byPrefix}
 		r := newRack(t, o)
 		n := r.nodes[0]
 		names := []string{"tor/10.0.1.0"}
 		if o.twoSessions() {
 			names = append(names, "tor6/fd00:0:0:1::")
 		}
-		n.configure(t, "rack.yaml", byPrefix(rackManifests(o, 1), "\n  maxNeighbors: 1"))
 		nstest.Within(t, waitSession, func() error {
 			if err := n.hasPeers(names...); err != nil {
 				return err

@@ -39,6 +39,8 @@ type rackOptions struct {
 	// router changes the router's configuration, tor is called with its namespace before that.
 	router func(*routers.Config)
 	tor    func(*nstest.NS)
+	// rewrite changes the nodes' manifests.
+	rewrite func(manifests string) string
 }
 
 // nodeAS is node i's AS number.
@@ -128,6 +130,9 @@ metadata: {name: n%[1]d, annotations: {podroute.io/as-number: "%[2]d"}}
 spec: {podCIDR: 10.244.%[1]d.0/24, podCIDRs: [10.244.%[1]d.0/24, "fd00:244:0:%[1]d::/64"]}
 status: {addresses: [{type: InternalIP, address: 10.0.%[1]d.1}, {type: InternalIP, address: "fd00:0:0:%[1]d::1"}]}
 `, j, o.nodeAS(j))
+	}
+	if o.rewrite != nil {
+		return o.rewrite(w.String())
 	}
 	return w.String()
 }
