@@ -10,6 +10,7 @@ import (
 
 	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/rawbgp"
+	"github.com/podroute/podroute/internal/routers"
 )
 
 // graceful is a neighbour that restarts as a test wants it to: pair's, over one session for both families.
@@ -254,4 +255,77 @@ func TestHardReset(t *testing.T) {
 			}
 		})
 	}
+}
+
+// lacksNotifications is why the N bit of RFC 8538 is not set by others.
+func lacksNotifications() map[routers.Kind]string {
+	return map[routers.Kind]string{
+		routers.BIRD:     "BIRD 2.0's NEWS has \"BGP graceful restart (RFC 4724)\" and \"BGP Long-lived graceful restart\", and nothing of RFC 8538; its OPEN has no N bit",
+		routers.OpenBGPD: "bgpd(8), STANDARDS, does not name RFC 8538",
+	}
+}
+
+// Both ends keep routes over NOTIFICATIONs: over ours, when the neighbour's packets are lost and the hold time is over, and over its own; a
+// Hard Reset takes them.
+func TestInteropNotifications(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "restarts: routes outlive NOTIFICATIONs and the hold time, but no Hard Reset (RFC 8538)", Lacks: lacksNotifications()}.Each(t, func(t *testing.T, kind routers.Kind) {
+		us, torNS := pair(t)
+		conf := torConfig()
+		conf.Neighbors[0].RestartTime = 60
+		tor := routers.Start(t, torNS, kind, conf)
+		peer := them()
+		peer.Hold, peer.RestartTime = 3*time.Second, 60*time.Second
+		p, _ := speak(t, us, nil, peer)
+		learned := []string{"10.130.1.0/24 via 10.0.0.1", "fd10:1::/64 via fd00::1"}
+		p.learns(learned...)
+		tor.Learns(15*time.Second, pfx("10.130.2.0/24"), addr("10.0.0.2"))
+		tor.Learns(15*time.Second, pfx("fd10:2::/64"), addr("fd00::2"))
+		again := func() {
+			t.Helper()
+			nstest.Within(t, 30*time.Second, func() error {
+				if got := p.learned(); !slices.Equal(got, learned) {
+					t.Fatalf("kept %v", got)
+				}
+				if st := p.peer("tor"); st.State != "Established" || st.Stale {
+					return fmt.Errorf("%+v", st)
+				}
+				return nil
+			})
+		}
+		again()
+		stop4, stop6 := watchRoutes(t, tor, "10.130.2.0/24"), watchRoutes(t, tor, "fd10:2::/64")
+		us.Run(t, "nft add table inet deaf", "nft add chain inet deaf in { type filter hook input priority 0 ; policy drop ; }")
+		away := func(why Reason) {
+			t.Helper()
+			nstest.Within(t, 10*time.Second, func() error {
+				if st := p.peer("tor"); st.State == "Established" || !st.Stale || st.Reason != why {
+					return fmt.Errorf("%+v", st)
+				}
+				return nil
+			})
+		}
+		away(ReasonHoldTimerExpired)
+		us.Run(t, "nft delete table inet deaf")
+		again()
+		if n4, n6 := stop4(), stop6(); n4+n6 > 0 {
+			t.Errorf("our routes were missing %d (IPv4) and %d (IPv6) times", n4, n6)
+		}
+		tor.Reset(addr("10.0.0.2"), false) // FRR drops what it has of us, whom it tells to keep all
+		away(ReasonNotificationReceived)
+		again()
+		if kind == routers.FRR { // gobgpd never sends one
+			tor.Reset(addr("10.0.0.2"), true)
+			nstest.Within(t, 2*time.Second, func() error {
+				if got := p.learned(); len(got) > 0 {
+					return fmt.Errorf("kept %v over a Hard Reset", got)
+				}
+				return nil
+			})
+			p.learns(learned...)
+		}
+		p.must("leave")
+		tor.Learns(3*time.Second, pfx("10.130.2.0/24"))
+		tor.Learns(3*time.Second, pfx("fd10:2::/64"))
+	})
 }

@@ -6,8 +6,7 @@ import (
 	"slices"
 )
 
-// Reset ends the session with a neighbour by a NOTIFICATION: a Hard Reset (RFC 8538), or one over which routes are kept. FRR and
-// gobgpd only.
+// Reset ends the session with a neighbour by a NOTIFICATION: a Hard Reset (RFC 8538; FRR only), or one over which routes are kept (gobgpd, too).
 func (r *Router) Reset(neighbor netip.Addr, hard bool) {
 	r.t.Helper()
 	i := slices.IndexFunc(r.conf.Neighbors, func(n Neighbor) bool { return n.Address == neighbor })
@@ -17,7 +16,7 @@ func (r *Router) Reset(neighbor netip.Addr, hard bool) {
 	case *frr:
 		err = d.reset(r.conf, n, hard)
 	case *gobgpd:
-		err = d.reset(n, hard)
+		err = d.bounce(n)
 	default:
 		err = fmt.Errorf("cannot reset %v", neighbor)
 	}
@@ -38,13 +37,12 @@ func (f *frr) reset(c Config, n Neighbor, hard bool) error {
 	return err
 }
 
-// reset: gobgpd has a Hard Reset for neighbours that are deleted, and for no others.
-func (g *gobgpd) reset(n Neighbor, hard bool) error {
-	args := []string{"neighbor", n.Address.String(), "reset"}
-	if hard {
-		args = []string{"neighbor", "del", n.Address.String()}
+// bounce disables and enables a neighbour: after a reset gobgpd refuses all connections.
+func (g *gobgpd) bounce(n Neighbor) error {
+	if _, err := g.gobgp("neighbor", n.Address.String(), "disable"); err != nil {
+		return err
 	}
-	_, err := g.gobgp(args...)
+	_, err := g.gobgp("neighbor", n.Address.String(), "enable")
 	return err
 }
 
