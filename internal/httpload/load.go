@@ -140,11 +140,6 @@ func (l *Load) keep() {
 func (l *Load) use(c net.Conn, tick <-chan time.Time) {
 	r, owner := bufio.NewReader(c), ""
 	for {
-		select {
-		case <-l.stop:
-			return
-		case <-tick:
-		}
 		began := time.Now()
 		who, err := l.ask(c, r)
 		if owner == "" {
@@ -158,6 +153,11 @@ func (l *Load) use(c net.Conn, tick <-chan time.Time) {
 		l.mu.Unlock()
 		if err != nil {
 			return
+		}
+		select {
+		case <-l.stop:
+			return
+		case <-tick:
 		}
 	}
 }
