@@ -37,6 +37,9 @@ func (d *draft) peer(p config.BGPPeer, name string, addr netip.Addr) (bgp.Peer, 
 	peer.LocalAS = s.LocalAS
 	peer.Port = int(s.Port)
 	peer.Passive = s.Passive
+	if s.Passive && d.spec.ListenPort < 0 {
+		d.problem(object, "spec.passive", "this node hears no calls: RouterConfig's listenPort is -1", "set it, or let this node call")
+	}
 	peer.MultihopTTL, peer.TTLSecurity = int(s.MultihopTTL), int(s.TTLSecurity)
 	peer.AllowOwnAS = int(s.AllowOwnAS)
 	peer.ReflectorClient = s.ReflectorClient

@@ -53,8 +53,12 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 	if n.Local.IsValid() {
 		local = n.Local.String() + " "
 	}
-	fmt.Fprintf(&s, "protocol bgp n%d {\n  local %sas %d;\n  neighbor %v as %d;\n  hold time %d;\n  connect delay time 1;\n  connect retry time 2;\n  error wait time 1,2;\n",
-		i, local, as, n.Address, n.AS, n.hold())
+	port := ""
+	if n.Port != 0 {
+		port = fmt.Sprintf(" port %d", n.Port)
+	}
+	fmt.Fprintf(&s, "protocol bgp n%d {\n  local %sas %d;\n  neighbor %v%s as %d;\n  hold time %d;\n  connect delay time 1;\n  connect retry time 2;\n  error wait time 1,2;\n",
+		i, local, as, n.Address, port, n.AS, n.hold())
 	if n.TTLSecurity {
 		s.WriteString("  ttl security on;\n")
 	}

@@ -137,6 +137,9 @@ func (f *frr) neighbor(n Neighbor) string {
 		fmt.Fprintf(&s, " neighbor %v password %s\n", a, n.Password)
 	}
 	s.WriteString(f.neighborBFD(n))
+	if n.Port != 0 {
+		fmt.Fprintf(&s, " neighbor %v port %d\n", a, n.Port)
+	}
 	if n.Passive {
 		fmt.Fprintf(&s, " neighbor %v passive\n", a)
 	}

@@ -47,6 +47,9 @@ func (g *gobgpd) neighbor(c Config, n Neighbor) string {
 		fmt.Fprintf(&s, "    local-as = %d\n", n.LocalAS)
 	}
 	fmt.Fprintf(&s, "  [neighbors.transport.config]\n    passive-mode = %t\n", n.Passive)
+	if n.Port != 0 {
+		fmt.Fprintf(&s, "    remote-port = %d\n", n.Port)
+	}
 	if n.Local.IsValid() {
 		fmt.Fprintf(&s, "    local-address = %q\n", n.Local)
 	}

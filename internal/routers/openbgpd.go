@@ -57,6 +57,9 @@ func (o *openbgpd) set(t Tags) string {
 func (o *openbgpd) neighbor(c Config, n Neighbor) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "neighbor %v {\n  remote-as %d\n  holdtime %d\n", n.Address, n.AS, n.hold())
+	if n.Port != 0 {
+		fmt.Fprintf(&s, "  port %d\n", n.Port)
+	}
 	if n.carries("ipv4") {
 		s.WriteString("  announce IPv4 unicast\n")
 	} else {

@@ -81,6 +81,8 @@ type Neighbor struct {
 	AddPath bool
 	// Password for TCP MD5; the router then also signs.
 	Password string
+	// Port of the neighbour; 0 means 179.
+	Port int
 	// Passive waits for the neighbour.
 	Passive bool
 	// Hold time in seconds; 0 means 90.
