@@ -63,8 +63,11 @@ func scopeRules(external []netip.Addr) []rule {
 	var rules []rule
 	for _, from := range []source{fromInternal, fromExternal} {
 		rules = append(rules, rule{From: from, Carrying: patterns([]string{"no-advertise"}), Verdict: reject})
-		if external != nil {
-			rules = append(rules, rule{From: from, Peers: external, Carrying: patterns([]string{"no-export"}), Verdict: reject})
+		if external == nil {
+			continue
+		}
+		for _, name := range []string{"no-export", "no-export-subconfed"} {
+			rules = append(rules, rule{From: from, Peers: external, Carrying: patterns([]string{name}), Verdict: reject})
 		}
 	}
 	return rules

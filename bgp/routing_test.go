@@ -101,11 +101,12 @@ func TestRoutersTransit(t *testing.T) {
 	t.Parallel()
 	p, c, call := star(t, 2, func(c *Config) { c.Transit = true })
 	a, b := call(0), call(1)
-	const noExport, noAdvertise = 0xffffff01, 0xffffff02
+	const noExport, noAdvertise, noExportSubconfed = 0xffffff01, 0xffffff02, 0xffffff03
 	a.send(
 		rawbgp.Announce([]uint32{65100}, addr("10.0.0.1"), prefixList("10.130.1.0/24")),
 		rawbgp.Announce([]uint32{65100}, addr("10.0.0.1"), prefixList("10.130.5.0/24"), rawbgp.Communities(noExport)),
 		rawbgp.Announce([]uint32{65100}, addr("10.0.0.1"), prefixList("10.130.6.0/24"), rawbgp.Communities(noAdvertise)),
+		rawbgp.Announce([]uint32{65100}, addr("10.0.0.1"), prefixList("10.130.7.0/24"), rawbgp.Communities(noExportSubconfed)),
 		rawbgp.Announce([]uint32{65100}, addr("fd00:0::1"), prefixList("fd10:1::/64")))
 	if u := b.announces("10.130.1.0/24"); u.NextHop != addr("10.0.1.2") || !slices.Equal(u.ASPath, []uint32{65002, 65100}) {
 		t.Errorf("next hop %v, AS path %v", u.NextHop, u.ASPath)
@@ -113,7 +114,7 @@ func TestRoutersTransit(t *testing.T) {
 	if u := b.announces("fd10:1::/64"); u.NextHop != addr("fd00:1::2") {
 		t.Errorf("IPv6 next hop %v", u.NextHop)
 	}
-	p.learns("10.130.1.0/24 via 10.0.0.1", "10.130.5.0/24 via 10.0.0.1", "10.130.6.0/24 via 10.0.0.1", "fd10:1::/64 via fd00::1")
+	p.learns("10.130.1.0/24 via 10.0.0.1", "10.130.5.0/24 via 10.0.0.1", "10.130.6.0/24 via 10.0.0.1", "10.130.7.0/24 via 10.0.0.1", "fd10:1::/64 via fd00::1")
 	want := []string{"10.130.1.0/24", "10.130.2.0/24", "fd10:1::/64", "fd10:2::/64"}
 	if got := b.told(); !slices.Equal(got, want) {
 		t.Errorf("told %v, want %v: NO_EXPORT or NO_ADVERTISE got out", got, want)

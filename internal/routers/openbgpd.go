@@ -27,6 +27,11 @@ func (o *openbgpd) write(c Config) error {
 			fmt.Fprintf(&s, "match to %v set nexthop self\n", n.Address)
 		}
 	}
+	for _, x := range c.Tags.Communities {
+		if strings.HasPrefix(x, "65535:") { // it keeps to itself what it originates with some of these
+			fmt.Fprintf(&s, "match to any set community %s\n", x)
+		}
+	}
 	s.WriteString("allow from any\nallow to any\n")
 	return o.file("bgpd.conf", s.String())
 }
@@ -34,6 +39,9 @@ func (o *openbgpd) write(c Config) error {
 func (o *openbgpd) set(t Tags) string {
 	var list []string
 	for _, c := range t.Communities {
+		if strings.HasPrefix(c, "65535:") {
+			continue // below
+		}
 		list = append(list, "community "+c)
 	}
 	for _, c := range t.Large {
