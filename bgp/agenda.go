@@ -10,18 +10,21 @@ import (
 type task uint8
 
 const (
-	softOut      task = iota // send it everything again
-	tell                     // send it what gobgp holds back after a restart
-	redial                   // replace its session, which was lost, to dial at once
-	restore                  // admit it again after it sent too many prefixes
-	restartOver              // it has not come back within its restart time
-	endStale                 // its End-of-RIB never came after a restart
-	shutOut                  // it sends too many prefixes
-	warn                     // it sends many prefixes
-	tidy                     // close connections that gobgp has forgotten
-	refuse                   // it has our AS number, and must not
-	sweep                    // of no neighbour: forget callers that are gone
-	deferralOver             // of no neighbour: stop waiting for End-of-RIB
+	softOut       task = iota // send it everything again
+	tell                      // send it what gobgp holds back after a restart
+	redial                    // replace its session, which was lost, to dial at once
+	restore                   // admit it again after it sent too many prefixes
+	restartOver               // it has not come back within its restart time
+	longLivedOver             // its long-lived stale time is over, in one family at least
+	endStale                  // its End-of-RIB never came after a restart
+	shutOut                   // it sends too many prefixes
+	warn                      // it sends many prefixes
+	prove                     // use its routes where there are no others
+	release                   // use its routes again
+	tidy                      // close connections that gobgp has forgotten
+	refuse                    // it has our AS number, and must not
+	sweep                     // of no neighbour: forget callers that are gone
+	deferralOver              // of no neighbour: stop waiting for End-of-RIB
 )
 
 type appointment struct {
@@ -66,6 +69,14 @@ func (a *agenda) cancel(peer netip.Addr, what ...task) {
 			delete(a.due, k)
 		}
 	}
+}
+
+// has says whether there is an appointment.
+func (a *agenda) has(peer netip.Addr, what task) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.due[appointment{peer, what}]
+	return ok
 }
 
 // take removes and returns what is due, and says when the next is; zero: nothing is.

@@ -114,6 +114,7 @@ func (s *Speaker) applyPeers(ctx context.Context, c Config) (kept []Peer, errs [
 		switch {
 		case p.Down:
 			if running {
+				s.sessions.flap(p.Address)
 				err = s.remove(ctx, old, false)
 			}
 			if running || !old.Down {
@@ -244,6 +245,10 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		s.sessions.reset(d.peer, ReasonNone, "")
 		err = s.add(ctx, s.now, p)
 	case !running:
+	case d.what == prove:
+		s.table.hold(d.peer, lastResort)
+	case d.what == release:
+		s.table.hold(d.peer, free)
 	case d.what == warn:
 		s.warn(p)
 	case d.what == tidy:
@@ -256,6 +261,8 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		err = s.soft(ctx, d.peer, api.ResetPeerRequest_DIRECTION_OUT)
 	case d.what == restartOver:
 		s.sessions.expire(d.peer)
+	case d.what == longLivedOver:
+		s.sessions.expireLong(d.peer)
 	case d.what == endStale && !s.sessions.isUp(d.peer):
 		s.giveUp(d.peer)
 	case d.what == endStale && !s.sessions.sweep(d.peer):

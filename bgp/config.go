@@ -142,6 +142,9 @@ type Peer struct {
 	// RestartTime is how long the neighbour keeps our routes while we are away, in whole seconds up to
 	// 4095 s; 0 means 120 s.
 	RestartTime time.Duration
+	// LongLived is how long after the restart time routes are kept, as the last choice (RFC 9494), in whole seconds up to 2^24-1 s: ours
+	// by the neighbour, and its own by us; 0: they are not. It takes GracefulRestart.
+	LongLived time.Duration
 	// AllowOwnAS accepts AS paths that hold our own AS up to this many times.
 	AllowOwnAS int
 	// OverrideAS replaces the neighbour's own AS by ours in the paths that we send it, for neighbours that
@@ -151,6 +154,8 @@ type Peer struct {
 	ReflectorClient bool
 	// PassOn is the next hop of what others have told us and the neighbour is told.
 	PassOn PassOn
+	// Undamped uses the routes of the neighbour at once however often it comes and goes.
+	Undamped bool
 	// Down says that the link to the neighbour is down: its session ends at once, its routes leave, and
 	// it is not dialled until Down is false.
 	Down bool
@@ -231,6 +236,8 @@ type PeerState struct {
 	Flaps      int
 	LastDown   string
 	LastDownAt time.Time
+	// HeldUntil is until when its routes are held back because it comes and goes; zero: they are not.
+	HeldUntil time.Time
 	// Warnings are what is amiss with a session that is up, each for people.
 	Warnings []string
 	// Families, HoldTime and GracefulRestart as negotiated; of an established session only.

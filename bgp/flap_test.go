@@ -15,7 +15,9 @@ import (
 func TestFlapping(t *testing.T) {
 	t.Parallel()
 	us, torNS := pair(t)
-	p, c := speak(t, us, nil, passive())
+	peer := passive()
+	peer.Undamped = true
+	p, c := speak(t, us, nil, peer)
 	prefixes := prefixList()
 	for i := range 100 {
 		prefixes = append(prefixes, pfx(fmt.Sprintf("10.131.%d.0/24", i)))

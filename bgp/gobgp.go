@@ -114,12 +114,18 @@ func peerOf(c Config, p Peer, restarting bool) *api.Peer {
 			LocalRestarting: restarting,
 			// RFC 8538
 			NotificationEnabled: true,
+			LonglivedEnabled:    p.LongLived > 0,
 		}
 	}
 	for _, fam := range p.Families {
 		af := &api.AfiSafi{Config: &api.AfiSafiConfig{Family: fam.api(), Enabled: true}}
 		if p.GracefulRestart {
 			af.MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
+			if p.LongLived > 0 {
+				af.LongLivedGracefulRestart = &api.LongLivedGracefulRestart{
+					Config: &api.LongLivedGracefulRestartConfig{Enabled: true, RestartTime: uint32(p.LongLived / time.Second)},
+				}
+			}
 		}
 		out.AfiSafis = append(out.AfiSafis, af)
 	}
@@ -130,7 +136,7 @@ func peerOf(c Config, p Peer, restarting bool) *api.Peer {
 // section 4.2, RFC 5492) and what the TCP connection is made of.
 func sessionKey(c Config, p Peer) string {
 	return fmt.Sprint(p.Address, p.AS, p.External, p.localAS(c), p.Port, p.Local, p.Passive, p.MultihopTTL, p.TTLSecurity, p.Hold,
-		p.Keepalive, p.Families, p.GracefulRestart, p.RestartTime, p.OverrideAS, p.ReflectorClient,
+		p.Keepalive, p.Families, p.GracefulRestart, p.RestartTime, p.LongLived, p.OverrideAS, p.ReflectorClient,
 		p.ReflectorClient && c.ClusterID.IsValid(), c.ClusterID) + "\x00" + p.Password
 }
 

@@ -215,8 +215,8 @@ func (t *table) ended(peer netip.Addr, kept map[Family]bool) {
 	}
 }
 
-// age makes what a neighbour's earlier sessions have left behind the last choice.
-func (t *table) age(peer netip.Addr) {
+// age makes what a neighbour's earlier sessions have left behind the last choice. What carries NO_LLGR goes, if strict (RFC 9494 section 4.2).
+func (t *table) age(peer netip.Addr, strict bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.peers[peer]
@@ -225,7 +225,11 @@ func (t *table) age(peer netip.Addr) {
 	}
 	for r := range t.routes.All() {
 		i := slices.IndexFunc(r.paths, func(c candidate) bool { return c.from == n })
-		if i >= 0 && !r.paths[i].aged && (r.paths[i].session < n.session || !n.live) {
+		switch {
+		case i < 0 || n.live && r.paths[i].session == n.session:
+		case strict && r.paths[i].with.short:
+			t.update(n, r.prefix, nil)
+		case !r.paths[i].aged:
 			r.paths[i].aged = true
 			t.choose(r)
 		}

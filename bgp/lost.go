@@ -19,6 +19,7 @@ func (s *sessions) lost(p Peer) bool {
 
 // forsake ends the session with a neighbour that is dead: its routes leave first, and it is dialled anew.
 func (s *Speaker) forsake(ctx context.Context, c Config, p Peer) error {
+	s.sessions.flap(p.Address)
 	s.table.silence(p.Address)
 	err := s.remove(ctx, p, false)
 	s.log.Warn("BGP session is down", "peer", p.Name, "address", p.Address, "reason", lostText, "routes kept", false)

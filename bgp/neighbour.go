@@ -22,6 +22,7 @@ type neighbour struct {
 
 	received, accepted [2]int // prefixes, by family
 	excess             [2]excess
+	held               held
 }
 
 // quick are rules made quick to match, and without those that no neighbour's routes meet.
@@ -93,5 +94,8 @@ func (n *neighbour) recount(p netip.Prefix, was, is bool) {
 		n.accepted[f]++
 	}
 }
+
+// is says whether the neighbour's routes are held back that far; those of ours never are.
+func (n *neighbour) is(level held) bool { return n != nil && n.held == level }
 
 func (n *neighbour) empty() bool { return n.received == [2]int{} }

@@ -10,6 +10,7 @@ import (
 const (
 	defaultLocalPref = 100
 	llgrStale        = 0xffff0006 // RFC 9494
+	noLLGR           = 0xffff0007 // RFC 9494
 	shutdown         = 0xffff0000 // GRACEFUL_SHUTDOWN, RFC 8326
 )
 
@@ -23,6 +24,7 @@ type offer struct {
 	communities    []uint32
 	large          [][3]uint32
 	worn           bool       // LLGR_STALE
+	short          bool       // NO_LLGR
 	originator     netip.Addr // RFC 4456
 	alone          *pathSet   // the set of this path only, once there was one
 }
@@ -50,7 +52,7 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 		case *gobgp.PathAttributeMultiExitDisc:
 			o.med = a.Value
 		case *gobgp.PathAttributeCommunities:
-			o.worn = slices.Contains(a.Value, llgrStale)
+			o.worn, o.short = slices.Contains(a.Value, llgrStale), slices.Contains(a.Value, noLLGR)
 			leaving = slices.Contains(a.Value, shutdown)
 			o.communities = append(o.communities, a.Value...)
 		case *gobgp.PathAttributeLargeCommunities:
@@ -71,7 +73,7 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 // same says whether two offers are worth the same; neighbours say the same in many UPDATEs.
 func (o *offer) same(p *offer) bool {
 	return p != nil && o.hop == p.hop && o.unordered == p.unordered && o.origin == p.origin && o.localPref == p.localPref &&
-		o.med == p.med && o.worn == p.worn && o.originator == p.originator && slices.Equal(o.path, p.path) &&
+		o.med == p.med && o.worn == p.worn && o.short == p.short && o.originator == p.originator && slices.Equal(o.path, p.path) &&
 		slices.Equal(o.communities, p.communities) && slices.Equal(o.large, p.large)
 }
 

@@ -52,6 +52,7 @@ type answer struct {
 	Routes     map[netip.Prefix][]Via
 	Synced     bool
 	Count      int
+	Turns      int // routes that Learned has told to have changed
 	Peers      []PeerState
 	Advertised []AdvertisedRoute
 	Callers    map[string]Callers
@@ -96,12 +97,14 @@ type child struct {
 	mu     sync.Mutex
 	routes map[netip.Prefix][]Via
 	synced bool
+	turns  int
 }
 
 func (c *child) follow() {
 	for range c.s.Changed() {
 		c.mu.Lock()
 		changes, all := c.s.Learned()
+		c.turns += len(changes)
 		c.synced = c.s.Synced()
 		if all {
 			clear(c.routes)
@@ -124,7 +127,7 @@ func (c *child) do(ctx context.Context, r request, a *answer) (err error) {
 	case "routes", "count":
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		a.Synced, a.Count = c.synced, len(c.routes)
+		a.Synced, a.Count, a.Turns = c.synced, len(c.routes), c.turns
 		if r.Op == "routes" {
 			a.Routes = maps.Clone(c.routes)
 		}

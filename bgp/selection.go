@@ -19,12 +19,13 @@ type candidate struct {
 // steps, paths go whose next hop cannot be reached (section 9.1.2), unless there are no others: then the reader is
 // to say why the route is of no use.
 func best(cs []candidate) []candidate {
-	cs = slices.DeleteFunc(cs, func(c candidate) bool { return !c.accepted })
+	cs = slices.DeleteFunc(cs, func(c candidate) bool { return !c.accepted || c.from.is(shelved) })
 	if len(cs) < 2 {
 		return cs
 	}
 	for _, step := range []func(candidate) uint32{
 		func(c candidate) uint32 { return boolTo1(c.far) },
+		func(c candidate) uint32 { return boolTo1(c.from.is(lastResort)) },
 		func(c candidate) uint32 { return boolTo1(c.with.worn || c.aged) }, // RFC 9494 section 4.2
 		func(c candidate) uint32 { return ^c.with.localPref },              // RFC 4271 section 9.1.1
 		func(c candidate) uint32 { return boolTo1(c.from != nil) },

@@ -40,16 +40,18 @@ type session struct {
 
 	// Of the established session, or of the one that is being restarted:
 	families []Family
-	graceful map[Family]bool // families whose routes outlive the session; true: the neighbour has kept forwarding meanwhile
-	restart  time.Duration   // the neighbour's restart time
-	notifies bool            // that is so after a NOTIFICATION, too (RFC 8538)
+	graceful map[Family]bool          // families whose routes outlive the session; true: the neighbour has kept forwarding meanwhile
+	restart  time.Duration            // the neighbour's restart time
+	notifies bool                     // that is so after a NOTIFICATION, too (RFC 8538)
+	longer   map[Family]time.Duration // how long routes are kept after the restart time (RFC 9494)
 	hold     time.Duration
 	as       uint32          // the neighbour's
 	eor      map[Family]bool // End-of-RIB has come
 
 	stale      bool // lost with its routes kept
 	staleSince time.Time
-	silent     bool // lost because the hold timer ran out
+	longUntil  map[Family]time.Time // the restart time was over, and routes are kept until then
+	silent     bool                 // lost because the hold timer ran out
 	ending     ending
 	barred     bool // it is shut out
 
@@ -64,7 +66,8 @@ type history struct {
 	shutOut time.Time     // when it last sent too many prefixes
 	penalty time.Duration // for how long it stayed out then
 	note    note          // the last NOTIFICATION
-	lost    note          // why and when a session with it ended last
+	damping flaps
+	lost    note // why and when a session with it ended last
 }
 
 // sessions are the neighbours and what has happened to them.
@@ -97,6 +100,7 @@ func (s *sessions) set(peers []Peer, resend bool) {
 		}
 		x.peer = p
 		s.byAddr[p.Address] = x
+		s.forgive(x)
 	}
 	signal(s.changed)
 }
@@ -170,6 +174,7 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 	addr := x.peer.Address
 	x.since, x.reason, x.text = time.Now(), ReasonNone, ""
 	x.families, x.graceful, x.eor = nil, map[Family]bool{}, map[Family]bool{}
+	x.longer = map[Family]time.Duration{}
 	x.restart, x.hold, x.notifies, x.silent, x.ending = 0, x.peer.Hold, false, false, ending{}
 	for _, c := range st.RemoteCap {
 		switch c := c.(type) {
@@ -179,6 +184,8 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 			}
 		case *gobgp.CapGracefulRestart:
 			x.capability(c)
+		case *gobgp.CapLongLivedGracefulRestart:
+			x.longLived(c)
 		}
 	}
 	slices.Sort(x.families)
@@ -190,6 +197,7 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 		return
 	}
 	s.back(x)
+	s.proven(x)
 	if s.resend {
 		s.agenda.set(addr, softOut, time.Now().Add(x.deferral+softOutDelay))
 	}
@@ -226,7 +234,7 @@ func (s *sessions) endOfRIB(life int, p *apiutil.Path) {
 	x.eor[fam] = true
 	if x.complete() {
 		if x.stale {
-			x.stale = false
+			x.stale, x.longUntil = false, nil
 			s.table.confirmed(x.peer.Address)
 			s.agenda.cancel(x.peer.Address, endStale)
 		}

@@ -51,7 +51,7 @@ const (
 // OPEN does not name, lose them at once (RFC 4724 section 4.2).
 func (s *sessions) back(x *session) {
 	addr := x.peer.Address
-	s.agenda.cancel(addr, restartOver)
+	s.agenda.cancel(addr, restartOver, longLivedOver)
 	if !x.stale {
 		return
 	}
@@ -87,8 +87,11 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	if kept {
 		s.keep(x, again)
 	} else {
-		x.stale = false
+		x.stale, x.longUntil = false, nil
 		s.table.ended(addr, nil)
+		if x.reason != ReasonReconfigured {
+			s.flapped(x)
+		}
 	}
 	x.silent, x.ending = false, ending{}
 	x.lost = note{time.Now(), x.text}
@@ -120,13 +123,14 @@ func (x *session) outlived(st apiutil.PeerState) bool {
 }
 
 // keep keeps what a session has left behind. again: there is more, from the one before it. That goes, unless both ends have agreed
-// otherwise (RFC 4724 section 4.2, RFC 8538 section 4.1), or when it is too old. A neighbour that has fallen silent may be dead:
+// otherwise (RFC 4724 section 4.2, RFC 8538 section 4.1, RFC 9494 section 4.2), or when it is too old. A neighbour that has fallen silent may be dead:
 // while its routes stay, those of others are preferred.
 func (s *sessions) keep(x *session, again bool) {
 	addr := x.peer.Address
 	switch {
 	case !again:
-		x.staleSince = time.Now()
+		x.staleSince, x.longUntil = time.Now(), nil
+	case x.longUntil != nil:
 	case !x.notifies || time.Since(x.staleSince) > staleMost:
 		s.table.confirmed(addr)
 		x.staleSince = time.Now()
@@ -138,7 +142,7 @@ func (s *sessions) keep(x *session, again bool) {
 	}
 	s.table.ended(addr, kept)
 	if x.silent {
-		s.table.age(addr)
+		s.table.age(addr, false)
 	}
 	s.agenda.set(addr, restartOver, time.Now().Add(x.restart))
 }
@@ -153,14 +157,75 @@ func (s *sessions) expire(peer netip.Addr) {
 }
 
 func (s *sessions) over(x *session) {
-	if !x.stale || x.state == gobgp.BGP_FSM_ESTABLISHED {
+	addr := x.peer.Address
+	if !x.stale || x.state == gobgp.BGP_FSM_ESTABLISHED || s.agenda.has(addr, longLivedOver) {
 		return
 	}
-	x.stale = false
-	s.agenda.cancel(x.peer.Address, restartOver)
-	s.table.ended(x.peer.Address, nil)
+	s.agenda.cancel(addr, restartOver)
 	x.reason, x.text = ReasonRestartExpired, fmt.Sprintf("the neighbour did not come back within its restart time of %v", x.restart)
 	signal(s.changed)
+	if len(x.longer) == 0 {
+		x.stale = false
+		s.table.ended(addr, nil)
+		s.flapped(x)
+		return
+	}
+	if x.longUntil == nil {
+		x.longUntil = map[Family]time.Time{}
+		for fam, d := range x.longer {
+			x.longUntil[fam] = time.Now().Add(d)
+		}
+	}
+	s.table.age(addr, true)
+	s.last(x)
+	s.log.Warn("a BGP neighbour stays away; its routes are the last choice now", "peer", x.peer.Name, "address", addr, "for", fmt.Sprint(x.longer))
+}
+
+// expireLong ends the time for which routes of a neighbour that stays away are kept.
+func (s *sessions) expireLong(peer netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.byAddr[peer]; x != nil && x.stale && x.state != gobgp.BGP_FSM_ESTABLISHED {
+		s.last(x)
+		signal(s.changed)
+	}
+}
+
+// last takes away what has been kept for long enough, and looks when the rest will have been.
+func (s *sessions) last(x *session) {
+	kept, next := map[Family]bool{}, time.Time{}
+	for fam, until := range x.longUntil {
+		if time.Now().Before(until) {
+			kept[fam] = true
+			if next.IsZero() || until.Before(next) {
+				next = until
+			}
+		}
+	}
+	s.table.ended(x.peer.Address, kept)
+	if len(kept) > 0 {
+		x.text = fmt.Sprintf("the neighbour did not come back within its restart time of %v: its routes are the last choice until %s", x.restart, next.Format(time.TimeOnly))
+		s.agenda.set(x.peer.Address, longLivedOver, next)
+		return
+	}
+	x.stale, x.longUntil = false, nil
+	x.text = "the neighbour did not come back within its restart time and its long-lived stale time"
+}
+
+// longLived takes in the neighbour's long-lived graceful restart capability. The shorter of both ends' times counts.
+func (x *session) longLived(c *gobgp.CapLongLivedGracefulRestart) {
+	if !x.peer.GracefulRestart || x.peer.LongLived == 0 {
+		return
+	}
+	for _, t := range c.Tuples {
+		fam, ok := familyFrom(gobgp.NewFamily(t.AFI, t.SAFI))
+		if d := min(time.Duration(t.RestartTime)*time.Second, x.peer.LongLived); ok && d > 0 {
+			x.longer[fam] = d
+			if _, graceful := x.graceful[fam]; graceful && x.longUntil != nil && t.Flags&forwardingBit != 0 {
+				x.graceful[fam] = true
+			}
+		}
+	}
 }
 
 // sweep takes away what a neighbour that is back did not say again, although it never said that this was all. It says whether gobgp has
@@ -172,7 +237,7 @@ func (s *sessions) sweep(peer netip.Addr) (gobgpToo bool) {
 	if x == nil || !x.stale {
 		return false
 	}
-	x.stale = false
+	x.stale, x.longUntil = false, nil
 	s.table.confirmed(peer)
 	signal(s.changed)
 	return s.resend

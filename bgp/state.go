@@ -73,6 +73,9 @@ func (s *sessions) states() []PeerState {
 			st.GracefulRestart = len(x.graceful) > 0
 			received, _ := s.table.counts(x.peer.Address)
 			st.Warnings = x.peer.warnings(received)
+			if text := x.damping.warning(time.Now()); text != "" {
+				st.Warnings, st.HeldUntil = append(st.Warnings, text), x.damping.until
+			}
 		}
 		out = append(out, st)
 	}

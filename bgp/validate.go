@@ -117,6 +117,8 @@ func (p Peer) check() error {
 		return fmt.Errorf("hold time %v: use 3s to 65535s (RFC 4271 section 4.2)", p.Hold)
 	case p.RestartTime < time.Second || p.RestartTime > 4095*time.Second:
 		return fmt.Errorf("restart time %v: use 1s to 4095s (RFC 4724 section 3)", p.RestartTime)
+	case p.LongLived < 0 || p.LongLived >= 1<<24*time.Second:
+		return fmt.Errorf("long-lived stale time %v: use 0s to 16777215s (RFC 9494 section 3)", p.LongLived)
 	case p.AllowOwnAS < 0 || p.AllowOwnAS > 10:
 		return fmt.Errorf("allowOwnAS %d: use 0 to 10", p.AllowOwnAS)
 	case p.WarnAt < 1 || p.WarnAt > 100:

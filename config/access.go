@@ -142,6 +142,15 @@ func (s BGPPeerSpec) Restarts(router RouterConfigSpec) bool {
 	return on
 }
 
+// LongLived is for how long routes are kept after the restart time (RFC 9494); 0: they are not.
+func (s BGPPeerSpec) LongLived(router RouterConfigSpec) time.Duration {
+	var routers *metav1.Duration
+	if router.GracefulRestart != nil {
+		routers = router.GracefulRestart.LongLivedStaleTime
+	}
+	return duration(s.LongLivedStaleTime, duration(routers, 0))
+}
+
 // PrefixLimit is the number of prefixes a family that the neighbour may send to a node, or a router.
 func (s BGPPeerSpec) PrefixLimit(router bool) int {
 	switch {

@@ -192,6 +192,12 @@ type GracefulRestartSpec struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	Deferral *metav1.Duration `json:"deferral,omitempty"`
+	// LongLivedStaleTime is how long routes are kept, as the last choice, after the restart time (RFC 9494): ours by the peers, and
+	// theirs by us, 1 s to 16777215 s. Default: they are not.
+	// +kubebuilder:validation:XValidation:rule="(duration(self) >= duration('1s') && duration(self) <= duration('16777215s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 1s to 16777215s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	LongLivedStaleTime *metav1.Duration `json:"longLivedStaleTime,omitempty"`
 }
 
 // AcceptedLengths bounds prefix lengths for each address family.

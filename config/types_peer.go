@@ -129,6 +129,11 @@ type BGPPeerSpec struct {
 	MaxPrefixesRetry *metav1.Duration `json:"maxPrefixesRetry,omitempty"`
 	// GracefulRestart overrides RouterConfig's for this neighbour.
 	GracefulRestart *bool `json:"gracefulRestart,omitempty"`
+	// LongLivedStaleTime overrides RouterConfig's for this neighbour, 1 s to 16777215 s.
+	// +kubebuilder:validation:XValidation:rule="(duration(self) >= duration('1s') && duration(self) <= duration('16777215s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 1s to 16777215s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	LongLivedStaleTime *metav1.Duration `json:"longLivedStaleTime,omitempty"`
 	// AllowOwnAS accepts routes whose AS path holds our own AS number up to this many times, 0 to 10.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10

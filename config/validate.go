@@ -48,6 +48,7 @@ func (r *report) routerConfig(c *RouterConfig) {
 	}
 	r.seconds("spec.gracefulRestart.restartTime", s.GracefulRestart.RestartTime, 1, 4095)
 	r.seconds("spec.gracefulRestart.deferral", s.GracefulRestart.Deferral, 1, 360)
+	r.seconds("spec.gracefulRestart.longLivedStaleTime", s.GracefulRestart.LongLivedStaleTime, 1, mostLongLived)
 	r.lengths("spec.acceptedPrefixLengths.ipv4", s.AcceptedPrefixLengths.IPv4, 32)
 	r.lengths("spec.acceptedPrefixLengths.ipv6", s.AcceptedPrefixLengths.IPv6, 128)
 	r.seconds("spec.blockQuarantine", s.BlockQuarantine, 60, 30*24*3600)

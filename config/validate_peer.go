@@ -10,6 +10,9 @@ import (
 // maxLinkName is the longest name of a link (IFNAMSIZ less one), in bytes.
 const maxLinkName = 15
 
+// mostLongLived is the longest stale time that RFC 9494 can express, in seconds.
+const mostLongLived = 1<<24 - 1
+
 // peer checks a BGPPeer by itself.
 func (r *report) peer(s *BGPPeerSpec) {
 	r.selector("spec.nodeSelector", s.NodeSelector)
@@ -34,6 +37,7 @@ func (r *report) peer(s *BGPPeerSpec) {
 	r.oneOf("spec.maxPrefixesAction", s.MaxPrefixesAction, MaxPrefixesTeardown, MaxPrefixesWarn)
 	r.between("spec.maxPrefixesWarnAt", int64(s.MaxPrefixesWarnAt), 1, 100)
 	r.seconds("spec.maxPrefixesRetry", s.MaxPrefixesRetry, 1, 24*60*60)
+	r.seconds("spec.longLivedStaleTime", s.LongLivedStaleTime, 1, mostLongLived)
 	r.between("spec.allowOwnAS", int64(s.AllowOwnAS), 0, 10)
 	if s.NextHop != "" {
 		r.oneOf("spec.nextHop", string(s.NextHop), string(NextHopSelf), string(NextHopUnchanged))

@@ -387,6 +387,11 @@ func (in *BGPPeerSpec) DeepCopyInto(out *BGPPeerSpec) {
 		*out = new(bool)
 		**out = **in
 	}
+	if in.LongLivedStaleTime != nil {
+		in, out := &in.LongLivedStaleTime, &out.LongLivedStaleTime
+		*out = new(v1.Duration)
+		**out = **in
+	}
 	if in.BFD != nil {
 		in, out := &in.BFD, &out.BFD
 		*out = new(BFDSpec)
@@ -474,6 +479,11 @@ func (in *GracefulRestartSpec) DeepCopyInto(out *GracefulRestartSpec) {
 	}
 	if in.Deferral != nil {
 		in, out := &in.Deferral, &out.Deferral
+		*out = new(v1.Duration)
+		**out = **in
+	}
+	if in.LongLivedStaleTime != nil {
+		in, out := &in.LongLivedStaleTime, &out.LongLivedStaleTime
 		*out = new(v1.Duration)
 		**out = **in
 	}

@@ -54,7 +54,7 @@ func (d *draft) peer(p config.BGPPeer, name string, addr netip.Addr) (bgp.Peer, 
 	peer.Import, peer.Export = filter(s.Import), filter(s.Export)
 	peer.MaxPrefixes = s.PrefixLimit(d.Role == roleRouter)
 	peer.WarnOnly, peer.WarnAt, peer.Retry = s.Excess()
-	peer.GracefulRestart = s.Restarts(d.spec)
+	peer.GracefulRestart, peer.LongLived = s.Restarts(d.spec), s.LongLived(d.spec)
 	peer.Hold, peer.Keepalive = s.Hold(), s.Keepalive()
 	peer.Local = s.Local()
 	password, err := d.Snapshot.Password(p)
@@ -76,7 +76,7 @@ func (d *draft) session(name string, addr netip.Addr) bgp.Peer {
 	var defaults config.BGPPeerSpec
 	p := bgp.Peer{
 		Name: name, Address: addr,
-		GracefulRestart: restart, RestartTime: restartTime,
+		GracefulRestart: restart, RestartTime: restartTime, LongLived: defaults.LongLived(d.spec),
 		Hold: defaults.Hold(), Keepalive: defaults.Keepalive(),
 		MaxPrefixes: defaults.PrefixLimit(d.Role == roleRouter),
 	}
