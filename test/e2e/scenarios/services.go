@@ -41,6 +41,10 @@ func services() []Scenario {
 			Run: probes,
 		},
 		{
+			Name: "load-balancers", Shows: "services get addresses of a pool, by themselves, asked for or shared; they answer outside",
+			Run: loadBalancers,
+		},
+		{
 			Name: "proxy-mode", Shows: "services work on a node whose kube-proxy runs the other mode", Disturbs: true,
 			Run: proxyMode,
 		},
