@@ -88,7 +88,7 @@ func TestVigil(t *testing.T) {
 	var broken error
 	changes := 0
 	v := &vigil{
-		log: slog.New(slog.DiscardHandler), changed: func() { changes++ },
+		log: slog.New(slog.DiscardHandler), changed: func() { changes++ }, begun: make(chan struct{}, 1),
 		counts: func(context.Context) (nft.Counts, error) { return count, broken },
 	}
 	w := watched{Since: began, Services: []netip.Prefix{netip.MustParsePrefix("203.0.113.1/32")}, Timeout: 8 * time.Second}

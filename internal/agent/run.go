@@ -164,7 +164,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	a.speaker = bgp.New(bgp.Options{Log: o.Log.With("part", "bgp")})
 	a.finder = ndp.New(ndp.Options{Log: o.Log.With("part", "ndp")})
 	a.bfd = bfd.New(bfd.Options{Log: o.Log.With("part", "bfd"), Apart: o.BFD})
-	a.vigil = &vigil{log: o.Log.With("part", "drain"), counts: a.table.Counts, changed: a.stir}
+	a.vigil = &vigil{log: o.Log.With("part", "drain"), counts: a.table.Counts, changed: a.stir, begun: make(chan struct{}, 1)}
 	if a.loop.drain.wish, err = readWish(o.RunDir); err != nil {
 		return nil, err
 	}

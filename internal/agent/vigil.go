@@ -51,6 +51,8 @@ type vigil struct {
 	counts func(context.Context) (nft.Counts, error)
 	// changed has the reporter look.
 	changed func()
+	// begun has run look at once, when a drain begins.
+	begun chan struct{}
 
 	mu      sync.Mutex
 	of      watched
@@ -67,6 +69,7 @@ func (v *vigil) set(w watched) {
 	defer v.mu.Unlock()
 	if !w.Since.Equal(v.of.Since) {
 		v.seconds, v.last, v.problem, v.stage = nil, nil, nil, ""
+		signal(v.begun)
 	} else {
 		w.Services = union(w.Services, v.of.Services)
 	}
@@ -96,6 +99,9 @@ func (v *vigil) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-v.begun:
+			v.turn(ctx, time.Now())
+			tick.Reset(time.Second)
 		case now := <-tick.C:
 			v.turn(ctx, now)
 		}

@@ -2,12 +2,14 @@ package httpload
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -18,16 +20,17 @@ const (
 	patience   = 5 * time.Second
 )
 
-// Outcome counts requests.
+// Outcome counts requests. Cut are those of Failed whose connection was made and then reset: something moved it, while it was
+// under way, to somebody who does not know it.
 type Outcome struct {
-	Sent, Failed int
-	Slowest      time.Duration
-	Last         error          // of those that failed
-	By           map[string]int // who answered, how often
+	Sent, Failed, Cut int
+	Slowest           time.Duration
+	Last              error          // of those that failed
+	By                map[string]int // who answered, how often
 }
 
 func (o Outcome) String() string {
-	text := fmt.Sprintf("%d of %d failed, slowest %d ms, answers %v", o.Failed, o.Sent, o.Slowest.Milliseconds(), o.By)
+	text := fmt.Sprintf("%d of %d failed, %d of these under way, slowest %d ms, answers %v", o.Failed, o.Sent, o.Cut, o.Slowest.Milliseconds(), o.By)
 	if o.Last != nil {
 		text += fmt.Sprintf(", last error: %v", o.Last)
 	}
@@ -39,6 +42,10 @@ func (o *Outcome) note(who string, took time.Duration, err error) {
 	o.Slowest = max(o.Slowest, took)
 	if err != nil {
 		o.Failed, o.Last = o.Failed+1, err
+		var dial *net.OpError
+		if errors.Is(err, syscall.ECONNRESET) && (!errors.As(err, &dial) || dial.Op != "dial") {
+			o.Cut++
+		}
 		return
 	}
 	if o.By == nil {
@@ -161,6 +168,9 @@ func (l *Load) use(c net.Conn, tick <-chan time.Time) {
 		}
 	}
 }
+
+// Refused are the requests of those that failed that were not under way: nobody was there for them.
+func (o Outcome) Refused() int { return o.Failed - o.Cut }
 
 // Answers are how often each has answered over new connections so far.
 func (l *Load) Answers() map[string]int {

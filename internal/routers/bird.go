@@ -107,7 +107,11 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 		if n.OverrideAS {
 			tags += fmt.Sprintf("bgp_path.delete(%d); ", n.AS)
 		}
-		fmt.Fprintf(&s, "  %s { import all; export filter { if source != RTS_STATIC && source != RTS_BGP then reject; %saccept; }; %s};\n", fam, tags, extra)
+		imports := "import all"
+		if c.HonourShutdown {
+			imports = "import filter { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; }"
+		}
+		fmt.Fprintf(&s, "  %s { %s; export filter { if source != RTS_STATIC && source != RTS_BGP then reject; %saccept; }; %s};\n", fam, imports, tags, extra)
 	}
 	s.WriteString("}\n")
 	return s.String()

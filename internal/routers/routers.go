@@ -41,6 +41,8 @@ type Config struct {
 	Multipath bool
 	// ClusterID of a reflector (RFC 4456).
 	ClusterID netip.Addr
+	// HonourShutdown: GRACEFUL_SHUTDOWN means LOCAL_PREF 0 (RFC 8326), where the daemon has to be told. FRR has not.
+	HonourShutdown bool
 }
 
 // Tags are attributes of announced routes.
