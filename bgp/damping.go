@@ -17,8 +17,6 @@ const (
 	// firstHold is for how long at first; each loss that follows doubles it, up to longestHold.
 	firstHold   = 30 * time.Second
 	longestHold = 10 * time.Minute
-	// oneLoss is the time within which all that is told of a loss is one loss.
-	oneLoss = 500 * time.Millisecond
 	// proving is how long a session with a neighbour that is held back must have lasted for its routes to be used at all.
 	proving = 10 * time.Second
 )
@@ -34,9 +32,10 @@ const (
 
 // flaps is what there is to know of a neighbour that comes and goes.
 type flaps struct {
-	losses []time.Time   // within flapWindow
-	hold   time.Duration // for how long it is held back when it comes; 0: it is not
-	until  time.Time     // when that is over; of a session that is up
+	losses  []time.Time   // within flapWindow
+	counted bool          // the end of the session is among them already; it may be told of more than once
+	hold    time.Duration // for how long it is held back when it comes; 0: it is not
+	until   time.Time     // when that is over; of a session that is up
 }
 
 // recent forgets losses that are too old to count.
@@ -79,9 +78,10 @@ func (s *sessions) flap(peer netip.Addr) {
 
 // flapped notes that a session is lost and its routes are gone. What comes with the next is held back if that was once too often.
 func (s *sessions) flapped(x *session) {
-	if n := len(x.damping.losses); x.peer.Undamped || n > 0 && time.Since(x.damping.losses[n-1]) < oneLoss {
+	if x.peer.Undamped || x.damping.counted {
 		return
 	}
+	x.damping.counted = true
 	x.damping.lose(time.Now())
 	s.agenda.cancel(x.peer.Address, prove, release)
 	if x.damping.hold > 0 {
@@ -94,6 +94,7 @@ func (s *sessions) flapped(x *session) {
 func (s *sessions) proven(x *session) {
 	now, addr := time.Now(), x.peer.Address
 	x.damping.recent(now)
+	x.damping.counted = false
 	switch {
 	case x.damping.hold == 0:
 		x.damping.until = time.Time{}
