@@ -3,11 +3,13 @@ package bgp
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/rawbgp"
+	"github.com/podroute/podroute/internal/routers"
 )
 
 // longLived is the capability of RFC 9494 for IPv4, with a stale time in seconds.
@@ -69,4 +71,51 @@ func TestLongLived(t *testing.T) {
 	if st := p.peer("t0"); st.Stale {
 		t.Errorf("%+v", st)
 	}
+}
+
+// The neighbour keeps our routes after our restart time, and takes them anew when we are back.
+func TestInteropLongLived(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "restarts: the router keeps our routes after our restart time (RFC 9494)", Lacks: map[routers.Kind]string{
+		routers.OpenBGPD: "bgpd.conf(5), announce: no option for it; bgpd(8), STANDARDS, does not name RFC 9494",
+	}}.Each(t, func(t *testing.T, kind routers.Kind) {
+		us, torNS := pair(t)
+		conf := torConfig()
+		conf.Neighbors[0].LongLived = 60
+		tor := routers.Start(t, torNS, kind, conf)
+		peer := them()
+		peer.RestartTime, peer.LongLived = 3*time.Second, time.Minute
+		p, c := speak(t, us, nil, peer)
+		tor.Learns(15*time.Second, pfx("10.130.2.0/24"), addr("10.0.0.2"))
+		tor.Learns(15*time.Second, pfx("fd10:2::/64"), addr("fd00::2"))
+		stop4, stop6 := watchRoutes(t, tor, "10.130.2.0/24"), watchRoutes(t, tor, "fd10:2::/64")
+		p.kill()
+		// Longer than the restart time: what is left then is what is long-lived, and says so.
+		nstest.Within(t, 20*time.Second, func() error {
+			a, err := tor.Attributes(pfx("10.130.2.0/24"))
+			if err == nil && !slices.ContainsFunc(a.Communities, isStale) {
+				err = fmt.Errorf("communities %v", a.Communities)
+			}
+			return err
+		})
+		time.Sleep(2 * time.Second)
+		p = startSpeaker(t, us, "second life")
+		c.Restarting = true
+		p.set(c)
+		nstest.Within(t, 30*time.Second, func() error {
+			a, err := tor.Attributes(pfx("10.130.2.0/24"))
+			if err == nil && slices.ContainsFunc(a.Communities, isStale) {
+				err = fmt.Errorf("communities %v", a.Communities)
+			}
+			return err
+		})
+		if n4, n6 := stop4(), stop6(); n4+n6 > 0 {
+			t.Errorf("our routes were missing %d (IPv4) and %d (IPv6) times", n4, n6)
+		}
+	})
+}
+
+// isStale knows LLGR_STALE by the names that daemons have for it.
+func isStale(c string) bool {
+	return c == "65535:6" || strings.EqualFold(strings.ReplaceAll(c, "_", "-"), "llgr-stale")
 }
