@@ -73,6 +73,46 @@ func TestLongLived(t *testing.T) {
 	}
 }
 
+// A router passes long-lived stale routes on to neighbours that know what that is, with LLGR_STALE, and takes them back from others
+// (RFC 9494 section 4.3).
+func TestLongLivedPassedOn(t *testing.T) {
+	t.Parallel()
+	us := nstest.New(t)
+	var spaces []*nstest.NS
+	var peers []Peer
+	for i := range 3 {
+		spaces = append(spaces, nstest.New(t))
+		link(t, us, spaces[i], i)
+		peers = append(peers, Peer{
+			Name: fmt.Sprintf("t%d", i), Address: addr(fmt.Sprintf("10.0.%d.1", i)), AS: uint32(65100 + i), Passive: true, Families: []Family{IPv4},
+			GracefulRestart: true, LongLived: time.Minute,
+		})
+	}
+	p, _ := speak(t, us, func(c *Config) { c.Transit = true }, peers...)
+	var raws []*raw
+	for i := range 3 {
+		a := fmt.Sprintf("10.0.%d.1", i)
+		open := rawbgp.Open{AS: peers[i].AS, ID: addr(a), Hold: 90, IPv4: true, GracefulRestart: &rawbgp.GracefulRestart{Time: 2, Forwarding: true}}
+		if i < 2 {
+			open.Capabilities = longLived(60)
+		}
+		raws = append(raws, dial(t, spaces[i], a, fmt.Sprintf("10.0.%d.2", i), open))
+		p.established(peers[i].Name)
+	}
+	raws[0].send(rawbgp.Announce([]uint32{65100}, addr("10.0.0.1"), prefixList("10.130.1.0/24")), rawbgp.EndOfRIB(false))
+	raws[1].announces("10.130.1.0/24")
+	raws[2].announces("10.130.1.0/24")
+	_ = raws[0].Close()
+	nstest.Within(t, 10*time.Second, func() error {
+		if got, want := raws[1].announces("10.130.1.0/24").Attrs[rawbgp.AttrCommunities], []byte{0xff, 0xff, 0, 6}; !slices.Equal(got, want) {
+			return fmt.Errorf("communities %v, want %v", got, want)
+		}
+		return nil
+	})
+	raws[2].withdraws("10.130.1.0/24")
+	p.learns("10.130.1.0/24 via 10.0.0.1")
+}
+
 // The neighbour keeps our routes after our restart time, and takes them anew when we are back.
 func TestInteropLongLived(t *testing.T) {
 	t.Parallel()
