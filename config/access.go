@@ -61,6 +61,9 @@ func (s RouterConfigSpec) Restart() (on bool, restart, deferral time.Duration) {
 	return !g.Disabled, duration(g.RestartTime, DefaultRestartTime), duration(g.Deferral, DefaultDeferral)
 }
 
+// Damps tells whether routes of peers that come and go are held back.
+func (s RouterConfigSpec) Damps() bool { return s.FlapDamping == nil || !s.FlapDamping.Disabled }
+
 // Lengths are the bounds of accepted prefix lengths of a family, in bits.
 func (s RouterConfigSpec) Lengths(family string) (lowest, highest int) {
 	s.setDefaults()
@@ -149,6 +152,14 @@ func (s BGPPeerSpec) LongLived(router RouterConfigSpec) time.Duration {
 		routers = router.GracefulRestart.LongLivedStaleTime
 	}
 	return duration(s.LongLivedStaleTime, duration(routers, 0))
+}
+
+// Damps tells whether the routes of this neighbour are held back when it comes and goes, given RouterConfig's setting.
+func (s BGPPeerSpec) Damps(router RouterConfigSpec) bool {
+	if s.FlapDamping != nil {
+		return *s.FlapDamping
+	}
+	return router.Damps()
 }
 
 // PrefixLimit is the number of prefixes a family that the neighbour may send to a node, or a router.

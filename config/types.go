@@ -129,6 +129,8 @@ type RouterConfigSpec struct {
 	MaxPaths int32 `json:"maxPaths,omitempty"`
 	// GracefulRestart (RFC 4724) for all peers that do not say otherwise.
 	GracefulRestart *GracefulRestartSpec `json:"gracefulRestart,omitempty"`
+	// FlapDamping holds back the routes of peers that come and go, for all peers that do not say otherwise.
+	FlapDamping *FlapDampingSpec `json:"flapDamping,omitempty"`
 	// MTU of pod interfaces in bytes, 1280 to 65535. Default: the smallest uplink's.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
@@ -173,6 +175,14 @@ type MasqueradeSpec struct {
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self) == cidr(self).masked()",message="must be a CIDR without host bits, such as 10.244.0.0/16"
 	Exclude []string `json:"exclude,omitempty"`
+}
+
+// FlapDampingSpec configures what is made of peers that come and go.
+//
+// +kubebuilder:object:generate=true
+type FlapDampingSpec struct {
+	// Disabled uses the routes of every peer at once.
+	Disabled bool `json:"disabled,omitempty"`
 }
 
 // GracefulRestartSpec configures RFC 4724.

@@ -134,6 +134,8 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	LongLivedStaleTime *metav1.Duration `json:"longLivedStaleTime,omitempty"`
+	// FlapDamping overrides RouterConfig's for this neighbour.
+	FlapDamping *bool `json:"flapDamping,omitempty"`
 	// AllowOwnAS accepts routes whose AS path holds our own AS number up to this many times, 0 to 10.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10

@@ -59,7 +59,11 @@ func printStatus(w io.Writer, p *printer, s *agentpb.StatusResponse) {
 	row("AS, router ID", "%d, %s", s.GetAs(), s.GetRouterId())
 	row("Addresses", "%s", orDash(strings.Join(s.GetAddresses(), ", ")))
 	row("Pod subnets", "%s", orDash(strings.Join(s.GetBlocks(), ", ")))
-	row("Sessions", "%d of %d established", s.GetSessionsEstablished(), s.GetSessionsConfigured())
+	held := ""
+	if n := s.GetSessionsHeld(); n > 0 {
+		held = p.paint(yellow, fmt.Sprintf(", %d held back", n))
+	}
+	row("Sessions", "%d of %d established%s", s.GetSessionsEstablished(), s.GetSessionsConfigured(), held)
 	row("Routes", "%d installed", s.GetRoutesInstalled())
 	row("Pods", "%d", s.GetPods())
 	how := ""

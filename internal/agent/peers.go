@@ -53,6 +53,7 @@ func (d *draft) peer(p config.BGPPeer, name string, addr netip.Addr) (bgp.Peer, 
 	}
 	peer.Import, peer.Export = filter(s.Import), filter(s.Export)
 	peer.MaxPrefixes = s.PrefixLimit(d.Role == roleRouter)
+	peer.Undamped = !s.Damps(d.spec)
 	peer.WarnOnly, peer.WarnAt, peer.Retry = s.Excess()
 	peer.GracefulRestart, peer.LongLived = s.Restarts(d.spec), s.LongLived(d.spec)
 	peer.Hold, peer.Keepalive = s.Hold(), s.Keepalive()
@@ -79,6 +80,7 @@ func (d *draft) session(name string, addr netip.Addr) bgp.Peer {
 		GracefulRestart: restart, RestartTime: restartTime, LongLived: defaults.LongLived(d.spec),
 		Hold: defaults.Hold(), Keepalive: defaults.Keepalive(),
 		MaxPrefixes: defaults.PrefixLimit(d.Role == roleRouter),
+		Undamped:    !d.spec.Damps(),
 	}
 	if l, ok := onLink(d.uplinks, addr); ok && !l.Up {
 		p.Down = true

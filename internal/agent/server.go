@@ -72,6 +72,9 @@ func (o *operator) Peers(ctx context.Context, _ *agentpb.PeersRequest) (*agentpb
 			HoldSeconds: uint32(p.HoldTime.Seconds()), Flaps: uint32(p.Flaps), LastError: p.LastError,
 			Bfd: states[p.Name], Warnings: p.Warnings, LastDown: p.LastDown,
 		}
+		if !p.HeldUntil.IsZero() {
+			q.HeldUntil = p.HeldUntil.Format(time.RFC3339)
+		}
 		if !p.LastDownAt.IsZero() {
 			q.LastDownAt = p.LastDownAt.Format(time.RFC3339)
 		}

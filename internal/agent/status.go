@@ -39,6 +39,9 @@ func (o *operator) Status(ctx context.Context, _ *agentpb.StatusRequest) (*agent
 		if p.State == config.SessionEstablished {
 			out.SessionsEstablished++
 		}
+		if !p.HeldUntil.IsZero() {
+			out.SessionsHeld++
+		}
 	}
 	return out, err
 }

@@ -131,6 +131,8 @@ type StatusResponse struct {
 	RoutesInstalled     uint32     `protobuf:"varint,14,opt,name=routes_installed,json=routesInstalled,proto3" json:"routes_installed,omitempty"`
 	Pods                uint32     `protobuf:"varint,15,opt,name=pods,proto3" json:"pods,omitempty"`
 	Problems            []*Problem `protobuf:"bytes,16,rep,name=problems,proto3" json:"problems,omitempty"`
+	// How many established sessions are with peers whose routes are held back because they come and go.
+	SessionsHeld uint32 `protobuf:"varint,17,opt,name=sessions_held,json=sessionsHeld,proto3" json:"sessions_held,omitempty"`
 	// How far the draining of this node is, without its seconds; absent while it is not drained.
 	Drain         *DrainReport `protobuf:"bytes,31,opt,name=drain,proto3" json:"drain,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -277,6 +279,13 @@ func (x *StatusResponse) GetProblems() []*Problem {
 		return x.Problems
 	}
 	return nil
+}
+
+func (x *StatusResponse) GetSessionsHeld() uint32 {
+	if x != nil {
+		return x.SessionsHeld
+	}
+	return 0
 }
 
 func (x *StatusResponse) GetDrain() *DrainReport {
@@ -462,8 +471,10 @@ type Peer struct {
 	// What is amiss with a session that is up.
 	Warnings []string `protobuf:"bytes,12,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// Why the session was lost last, and when (RFC 3339); empty: never.
-	LastDown      string `protobuf:"bytes,13,opt,name=last_down,json=lastDown,proto3" json:"last_down,omitempty"`
-	LastDownAt    string `protobuf:"bytes,14,opt,name=last_down_at,json=lastDownAt,proto3" json:"last_down_at,omitempty"`
+	LastDown   string `protobuf:"bytes,13,opt,name=last_down,json=lastDown,proto3" json:"last_down,omitempty"`
+	LastDownAt string `protobuf:"bytes,14,opt,name=last_down_at,json=lastDownAt,proto3" json:"last_down_at,omitempty"`
+	// RFC 3339: until when its routes are held back because it comes and goes; empty: they are not.
+	HeldUntil     string `protobuf:"bytes,15,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -592,6 +603,13 @@ func (x *Peer) GetLastDown() string {
 func (x *Peer) GetLastDownAt() string {
 	if x != nil {
 		return x.LastDownAt
+	}
+	return ""
+}
+
+func (x *Peer) GetHeldUntil() string {
+	if x != nil {
+		return x.HeldUntil
 	}
 	return ""
 }
@@ -1826,7 +1844,7 @@ var File_agent_proto protoreflect.FileDescriptor
 const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"\vagent.proto\x12\x11podroute.agent.v1\"\x0f\n" +
-	"\rStatusRequest\"\xac\x04\n" +
+	"\rStatusRequest\"\xd1\x04\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n" +
@@ -1844,7 +1862,8 @@ const file_agent_proto_rawDesc = "" +
 	"\x13sessions_configured\x18\r \x01(\rR\x12sessionsConfigured\x12)\n" +
 	"\x10routes_installed\x18\x0e \x01(\rR\x0froutesInstalled\x12\x12\n" +
 	"\x04pods\x18\x0f \x01(\rR\x04pods\x126\n" +
-	"\bproblems\x18\x10 \x03(\v2\x1a.podroute.agent.v1.ProblemR\bproblems\x124\n" +
+	"\bproblems\x18\x10 \x03(\v2\x1a.podroute.agent.v1.ProblemR\bproblems\x12#\n" +
+	"\rsessions_held\x18\x11 \x01(\rR\fsessionsHeld\x124\n" +
 	"\x05drain\x18\x1f \x01(\v2\x1e.podroute.agent.v1.DrainReportR\x05drain\"}\n" +
 	"\aProblem\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
@@ -1854,7 +1873,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x04mend\x18\x05 \x01(\tR\x04mend\"\x0e\n" +
 	"\fPeersRequest\">\n" +
 	"\rPeersResponse\x12-\n" +
-	"\x05peers\x18\x01 \x03(\v2\x17.podroute.agent.v1.PeerR\x05peers\"\xb4\x03\n" +
+	"\x05peers\x18\x01 \x03(\v2\x17.podroute.agent.v1.PeerR\x05peers\"\xd3\x03\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x0e\n" +
@@ -1872,7 +1891,9 @@ const file_agent_proto_rawDesc = "" +
 	"\bwarnings\x18\f \x03(\tR\bwarnings\x12\x1b\n" +
 	"\tlast_down\x18\r \x01(\tR\blastDown\x12 \n" +
 	"\flast_down_at\x18\x0e \x01(\tR\n" +
-	"lastDownAt\"\xb0\x03\n" +
+	"lastDownAt\x12\x1d\n" +
+	"\n" +
+	"held_until\x18\x0f \x01(\tR\theldUntil\"\xb0\x03\n" +
 	"\x03Bfd\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\tR\x05since\x12\x1e\n" +
