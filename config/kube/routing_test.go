@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podroute/podroute/config"
 )
@@ -38,3 +41,27 @@ func TestListed(t *testing.T) {
 }
 
 func samePeer(a, b config.SessionStatus) bool { return a.Peer == b.Peer }
+
+// TestConditions: Draining is there while the node is drained, beside Ready, also while that is undecided.
+func TestConditions(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(2000, 0)
+	r := config.NodeReport{Ready: true, Reason: "Ready"}
+	first := conditions(nil, r, now)
+	if len(first) != 1 || first[0].Type != config.ConditionReady {
+		t.Fatalf("not drained: %+v", first)
+	}
+	r.Draining = &config.Draining{Since: time.Unix(1000, 0), Reason: "Faded", Message: "no traffic"}
+	r.Undecided, r.Ready = true, false
+	both := conditions(first, r, now.Add(time.Hour))
+	if len(both) != 2 || both[0] != first[0] {
+		t.Fatalf("drained: %+v", both)
+	}
+	if d := both[1]; d.Type != config.ConditionDraining || d.Status != metav1.ConditionTrue || d.Reason != "Faded" || !d.LastTransitionTime.Time.Equal(time.Unix(1000, 0)) {
+		t.Errorf("drained: %+v", d)
+	}
+	r.Draining = nil
+	if after := conditions(both, r, now); len(after) != 1 {
+		t.Errorf("after the drain: %+v", after)
+	}
+}
