@@ -123,7 +123,7 @@ func (d *draft) paths() []bgp.Path {
 }
 
 // advertise adds an Advertisement's prefixes. Of two that name the same prefix the later, by name,
-// gives the attributes.
+// gives the attributes, and one for some peers leaves what the others are told.
 func (d *draft) advertise(paths []bgp.Path, ad config.Advertisement) []bgp.Path {
 	s := ad.Spec
 	var prefixes []netip.Prefix
@@ -149,12 +149,31 @@ func (d *draft) advertise(paths []bgp.Path, ad config.Advertisement) []bgp.Path 
 	d.Aggregates = slices.DeleteFunc(d.Aggregates, func(p netip.Prefix) bool { return slices.Contains(prefixes, p) || slices.Contains(sums, p) })
 	d.Aggregates = append(d.Aggregates, sums...)
 	for i, p := range append(prefixes, sums...) {
-		paths = slices.DeleteFunc(paths, func(q bgp.Path) bool { return q.Prefix == p })
 		sum := i >= len(prefixes)
-		paths = append(paths, bgp.Path{
+		path := bgp.Path{
 			Prefix: p, Communities: s.Communities, LocalPref: s.LocalPref, MED: s.MED, Prepend: int(s.Prepend), Peers: s.Peers,
 			Aggregate: sum, SummaryOnly: sum && s.SummaryOnly, NextHop: s.Via(p),
-		})
+		}
+		paths = append(supersede(paths, path), path)
+
 	}
 	return paths
+}
+
+// supersede takes away what a path replaces: of the same prefix, what is said to its own peers; for all, what is said to
+// all. A prefix is no aggregate to some and another thing to others.
+func supersede(paths []bgp.Path, by bgp.Path) []bgp.Path {
+	var out []bgp.Path
+	for _, q := range paths {
+		if q.Prefix == by.Prefix {
+			left := slices.DeleteFunc(slices.Clone(q.Peers), func(name string) bool { return slices.Contains(by.Peers, name) })
+			same := len(left) == 0 && (len(by.Peers) == 0 || len(q.Peers) > 0)
+			if same || q.Aggregate != by.Aggregate {
+				continue
+			}
+			q.Peers = left
+		}
+		out = append(out, q)
+	}
+	return out
 }

@@ -62,13 +62,15 @@ func (b *bird) protocol(n Neighbor) string {
 	return ""
 }
 
-// updates reads the first number of the lines "Import updates: 3 0 0 0 3".
+// updates reads the first number of the lines "Import updates: 3 0 0 0 3", and of those about withdrawals.
 func (b *bird) updates(n Neighbor) (int, error) {
 	out, err := b.show("show protocols all " + b.protocol(n))
 	sum := 0
 	for line := range strings.Lines(out) {
-		if _, rest, ok := strings.Cut(line, "Import updates:"); ok {
-			sum += int(number(strings.Fields(rest)[0]))
+		for _, what := range []string{"Import updates:", "Import withdraws:"} {
+			if _, rest, ok := strings.Cut(line, what); ok {
+				sum += int(number(strings.Fields(rest)[0]))
+			}
 		}
 	}
 	return sum, err

@@ -29,7 +29,7 @@ func bfdKinds() []routers.Kind { return []routers.Kind{routers.BIRD, routers.FRR
 func BenchmarkBFDSilence(b *testing.B) {
 	for _, kind := range bfdKinds() {
 		b.Run(string(kind), func(b *testing.B) {
-			r := watchedRack(b, rackOptions{kind: kind, nodes: 1}, false)
+			r := watchedRack(b, rackOptions{kind: kind, nodes: 1, config: undamped}, false)
 			var took []time.Duration
 			for b.Loop() {
 				took = append(took, r.silenced(b))

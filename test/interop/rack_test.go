@@ -158,10 +158,13 @@ func (o rackOptions) peers(suffix string, i int, as uint32) string {
 
 // newDualHomed is a node with two routers, each on a link of its own, which announce the same prefixes; change
 // says what each is like.
-func newDualHomed(t testing.TB, kind routers.Kind, change func(i int, c *routers.Config)) (*node, []*routers.Router) {
+func newDualHomed(t testing.TB, kind routers.Kind, change func(i int, c *routers.Config), options ...func(*rackOptions)) (*node, []*routers.Router) {
 	t.Helper()
 	n := newNode(t, "n1")
 	o := rackOptions{kind: kind, nodes: 1, as: 64601}
+	for _, option := range options {
+		option(&o)
+	}
 	var manifests strings.Builder
 	var both []*routers.Router
 	for i := 1; i <= 2; i++ {
