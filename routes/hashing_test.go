@@ -29,7 +29,7 @@ type fabric struct {
 	question byte
 }
 
-var vip = netip.MustParsePrefix("203.0.113.1/32") //nolint:gochecknoglobals // a constant
+var vip = netip.MustParsePrefix("203.0.113.1/32")
 
 func newFabric(t *testing.T, o Options) *fabric {
 	t.Helper()

@@ -128,7 +128,7 @@ func antiSpoofing(podLinks string) []rule {
 	mask[0], mask[1] = 0xff, 0xc0
 	return []rule{{
 		comment: "link-local sources stay on their link",
-		exprs: slices.Concat(linkIs(expr.MetaKeyIIFNAME, podLinks), ofFamily(v6), []expr.Any{
+		exprs: slices.Concat(linkIs(podLinks), ofFamily(v6), []expr.Any{
 			load(v6.source, v6.addrLen),
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: v6.addrLen, Mask: mask, Xor: make([]byte, v6.addrLen)},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: linkLocal},
@@ -136,14 +136,14 @@ func antiSpoofing(podLinks string) []rule {
 		}),
 	}, {
 		comment: "duplicate address detection",
-		exprs: slices.Concat(linkIs(expr.MetaKeyIIFNAME, podLinks), ofFamily(v6), []expr.Any{
+		exprs: slices.Concat(linkIs(podLinks), ofFamily(v6), []expr.Any{
 			load(v6.source, v6.addrLen),
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, v6.addrLen)},
 			&expr.Verdict{Kind: expr.VerdictAccept},
 		}),
 	}, {
 		comment: "forged source",
-		exprs: slices.Concat(linkIs(expr.MetaKeyIIFNAME, podLinks), []expr.Any{
+		exprs: slices.Concat(linkIs(podLinks), []expr.Any{
 			&expr.Fib{Register: 1, ResultOIF: true, FlagSADDR: true, FlagIIF: true},
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)},
 			&expr.Counter{},
@@ -175,10 +175,10 @@ func masquerade(f family, podLinks string, pods, direct set, node netip.Addr) ru
 	return rule{exprs: exprs, comment: "leaves the cluster"}
 }
 
-// linkIs matches links whose name begins with prefix.
-func linkIs(key expr.MetaKey, prefix string) []expr.Any {
+// linkIs matches packets that come by links whose name begins with prefix.
+func linkIs(prefix string) []expr.Any {
 	return []expr.Any{
-		&expr.Meta{Key: key, Register: 1},
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte(prefix)},
 	}
 }

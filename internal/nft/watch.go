@@ -80,7 +80,7 @@ func watching(c Config) (chain, []set) {
 	for _, link := range c.Watch.Uplinks {
 		name := make([]byte, ifNameSize)
 		copy(name, link)
-		out.rules = append(out.rules, rule{comment: countUplink + link, exprs: append(linkIs(expr.MetaKeyIIFNAME, string(name)), &expr.Counter{})})
+		out.rules = append(out.rules, rule{comment: countUplink + link, exprs: append(linkIs(string(name)), &expr.Counter{})})
 	}
 	return out, sets
 }

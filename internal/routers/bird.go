@@ -84,37 +84,41 @@ func (b *bird) neighbor(c Config, i int, n Neighbor) string {
 		s.WriteString("  graceful restart off;\n")
 	}
 	for _, fam := range []string{"ipv4", "ipv6"} {
-		if !n.carries(fam) {
-			continue
+		if n.carries(fam) {
+			s.WriteString(b.channel(c, n, fam))
 		}
-		extra := ""
-		if fam == "ipv6" && n.NextHop6.IsValid() {
-			extra = fmt.Sprintf("next hop address %v; ", n.NextHop6)
-		}
-		if fam == "ipv4" && n.NextHop4.IsValid() {
-			extra = fmt.Sprintf("next hop address %v; ", n.NextHop4)
-		}
-		if fam == "ipv4" && n.ExtendedNextHop {
-			extra = "extended next hop on; "
-		}
-		if n.AS != c.AS || n.NextHopSelf {
-			extra += "next hop self; "
-		}
-		if n.AddPath {
-			extra += "add paths on; "
-		}
-		tags := b.tags(c.Tags, c.AS)
-		if n.OverrideAS {
-			tags += fmt.Sprintf("bgp_path.delete(%d); ", n.AS)
-		}
-		imports := "import all"
-		if c.HonourShutdown {
-			imports = "import filter { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; }"
-		}
-		fmt.Fprintf(&s, "  %s { %s; export filter { if source != RTS_STATIC && source != RTS_BGP then reject; %saccept; }; %s};\n", fam, imports, tags, extra)
 	}
 	s.WriteString("}\n")
 	return s.String()
+}
+
+// channel is what a session carries of a family.
+func (b *bird) channel(c Config, n Neighbor, fam string) string {
+	extra := ""
+	if fam == "ipv6" && n.NextHop6.IsValid() {
+		extra = fmt.Sprintf("next hop address %v; ", n.NextHop6)
+	}
+	if fam == "ipv4" && n.NextHop4.IsValid() {
+		extra = fmt.Sprintf("next hop address %v; ", n.NextHop4)
+	}
+	if fam == "ipv4" && n.ExtendedNextHop {
+		extra = "extended next hop on; "
+	}
+	if n.AS != c.AS || n.NextHopSelf {
+		extra += "next hop self; "
+	}
+	if n.AddPath {
+		extra += "add paths on; "
+	}
+	tags := b.tags(c.Tags, c.AS)
+	if n.OverrideAS {
+		tags += fmt.Sprintf("bgp_path.delete(%d); ", n.AS)
+	}
+	imports := "import all"
+	if c.HonourShutdown {
+		imports = "import filter { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; }"
+	}
+	return fmt.Sprintf("  %s { %s; export filter { if source != RTS_STATIC && source != RTS_BGP then reject; %saccept; }; %s};\n", fam, imports, tags, extra)
 }
 
 // tags are statements of a filter that put attributes on everything.
