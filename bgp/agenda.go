@@ -24,6 +24,7 @@ const (
 	tidy                      // close connections that gobgp has forgotten
 	refuse                    // it has our AS number, and must not
 	sweep                     // of no neighbour: forget callers that are gone
+	introduce                 // tell stations of its session
 	deferralOver              // of no neighbour: stop waiting for End-of-RIB
 )
 

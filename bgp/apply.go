@@ -31,6 +31,7 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	s.table.settings(c, rules.Import, func(peer netip.Addr) bool { return in.same(s.in, peer) })
 	s.dismiss(c)
 	s.sessions.set(c.Peers, c.passesOn())
+	s.stations.Set(c.Stations)
 	errs = append(errs, s.open(c)...)
 
 	first, turned := s.now.AS == 0, s.now.passesOn() != c.passesOn()
@@ -257,6 +258,8 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		s.sessions.bar(d.peer, ReasonBadAS, fmt.Sprintf("the neighbour has our own AS number, %d, and is configured as external: tried again in %v", p.localAS(s.now), later))
 		err = s.remove(ctx, p, false)
 		s.agenda.set(d.peer, restore, time.Now().Add(later))
+	case d.what == introduce:
+		err = s.introduce(ctx, p)
 	case d.what == softOut, d.what == tell:
 		err = s.soft(ctx, d.peer, api.ResetPeerRequest_DIRECTION_OUT)
 	case d.what == restartOver:

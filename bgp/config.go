@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/podroute/podroute/bgp/bmp"
 )
 
 // Family is an address family of unicast routes (RFC 4760).
@@ -73,6 +75,8 @@ type Config struct {
 	Paths []Path
 	// Ranges are where neighbours may call from that are not among Peers.
 	Ranges []Range
+	// Stations are told what neighbours say (RFC 7854).
+	Stations []bmp.Station
 }
 
 // passesOn says whether what neighbours say is told to others.

@@ -132,6 +132,8 @@ func (s *sessions) heard(peer netip.Addr, r slog.Record) {
 		x.note = note{time.Now(), text}
 		if x.state == gobgp.BGP_FSM_ESTABLISHED && attrs["Code"].Kind() == slog.KindInt64 && attrs["Subcode"].Kind() == slog.KindInt64 {
 			x.ending = endingOf(why, attrs["Code"].Int64(), attrs["Subcode"].Int64())
+			data, _ := attrs["Data"].Any().([]byte)
+			x.parting = notification(uint8(attrs["Code"].Int64()), uint8(attrs["Subcode"].Int64()), data)
 		}
 	}
 	if x == nil || x.state == gobgp.BGP_FSM_ESTABLISHED || x.barred || x.peer.Down {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"time"
 
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
@@ -42,6 +43,7 @@ func (t *table) hear(life int, peer netip.Addr, r slog.Record) bool {
 		n.live = false
 	case saysMalformed:
 		n.asWithdraw = true
+		n.malformed++
 	case saysUpdate:
 		u := updateOf(r)
 		if n.asWithdraw {
@@ -50,6 +52,7 @@ func (t *table) hear(life int, peer netip.Addr, r slog.Record) bool {
 		}
 		if n.live {
 			t.take(n, u)
+			t.retell(n, u)
 		}
 	}
 	return r.Message == saysUpdate
@@ -110,7 +113,10 @@ func (t *table) take(n *neighbour, u received) {
 	if o.same(n.last) {
 		o = n.last
 	}
-	n.last = o
+	n.last, n.said = o, nil
+	if t.keep {
+		n.said = saidOf(u, time.Now())
+	}
 	for _, list := range [][]gobgp.PathNLRI{u.announced, u.reached} {
 		for _, x := range list {
 			if p, ok := prefixOf(x); ok {

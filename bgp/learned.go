@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/podroute/podroute/bgp/bmp"
 	"github.com/podroute/podroute/internal/prefixmap"
 )
 
@@ -28,9 +29,12 @@ type table struct {
 	own    map[netip.Prefix]bool // paths of ours
 	ours   *offer
 	max    int // paths a route
-	links  []netip.Prefix
-	key    []byte      // scratch
-	field  []candidate // scratch
+	// stations are told what neighbours say; keep: there are some, or may be when they are back.
+	stations *bmp.Exporter
+	keep     bool
+	links    []netip.Prefix
+	key      []byte      // scratch
+	field    []candidate // scratch
 }
 
 // route is a prefix: what is said of it, by whom, which of that is best, and what the reader was told.
@@ -207,6 +211,9 @@ func (t *table) counts(peer netip.Addr) (received, accepted map[Family]int) {
 func (t *table) forget() (life int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for _, n := range t.peers {
+		t.takeLeave(n, bmp.ReasonDeconfigured, nil)
+	}
 	t.routes, t.sets, t.dirty, t.all = prefixmap.New[*route](), map[string]*pathSet{}, nil, true
 	t.peers, t.own = map[netip.Addr]*neighbour{}, map[netip.Prefix]bool{}
 	t.life++

@@ -3,6 +3,8 @@ package bgp
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/podroute/podroute/bgp/bmp"
 )
 
 // settings says whom to learn from and how: the neighbours with what is accepted from each, our own paths, the
@@ -11,7 +13,7 @@ import (
 func (t *table) settings(c Config, rules []rule, same func(peer netip.Addr) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.max = c.MaxPaths
+	t.max, t.keep = c.MaxPaths, len(c.Stations) > 0
 	again := t.meet(c, rules, same)
 	t.setOwn(prefixes(c.Paths))
 	t.setLinks(c.Links)
@@ -56,6 +58,7 @@ func (t *table) meet(c Config, rules []rule, same func(netip.Addr) bool) map[*ne
 		}
 	}
 	for _, n := range old {
+		t.takeLeave(n, bmp.ReasonDeconfigured, nil)
 		t.drop(n, n.session+1, nil)
 	}
 	return again

@@ -19,6 +19,12 @@ type neighbour struct {
 	live       bool   // a session is up, and what it says counts
 	asWithdraw bool   // the next UPDATE is malformed and takes back what it announces (RFC 7606 section 2)
 	last       *offer
+	said       *said // the last UPDATE's, while stations may be told
+
+	introduced introduction // to stations
+	told       uint32       // the session that stations know of; 0: none
+	ended      [2]uint32    // in which session End-of-RIB came, by family
+	malformed  int          // UPDATEs that were taken as withdrawals
 
 	received, accepted [2]int // prefixes, by family
 	excess             [2]excess

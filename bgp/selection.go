@@ -10,6 +10,7 @@ type candidate struct {
 	accepted bool   // by the import policy
 	far      bool   // its next hop is on no link of ours
 	aged     bool   // the neighbour may be gone for good
+	said     *said  // nil where nobody was to be told
 }
 
 // best keeps those of the candidates that traffic goes to, in their order; it reuses the slice. That is the

@@ -57,6 +57,7 @@ type session struct {
 
 	// deferral is how long gobgp may hold our routes back after the session is up, because we are restarting.
 	deferral time.Duration
+	open     apiutil.Peer  // what gobgp has told of the session that is up
 	told     chan struct{} // is closed when the neighbour has been sent something all the same
 }
 
@@ -151,6 +152,8 @@ func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent) {
 	switch {
 	case x.barred: // its end was told when it was shut out
 	case st.SessionState == gobgp.BGP_FSM_ESTABLISHED:
+		x.open = ev.Peer
+		s.agenda.set(st.NeighborAddress, introduce, time.Now())
 		s.up(x, st)
 	case was == gobgp.BGP_FSM_ESTABLISHED:
 		s.down(x, st)

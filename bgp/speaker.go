@@ -17,6 +17,8 @@ import (
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v4/pkg/server"
 	"golang.org/x/sys/unix"
+
+	"github.com/podroute/podroute/bgp/bmp"
 )
 
 // leaveTime bounds the wait for neighbours to be told that we leave.
@@ -26,6 +28,8 @@ const leaveTime = 2 * time.Second
 type Options struct {
 	// Log gets the sessions' ups and downs and what gobgp warns of. Required.
 	Log *slog.Logger
+	// Name of this router and Version of the program, for monitoring stations.
+	Name, Version string
 }
 
 // Speaker is a BGP speaker. Its methods may be called from any goroutine.
@@ -36,6 +40,7 @@ type Speaker struct {
 	table           *table
 	sessions        *sessions
 	diallers        *diallers
+	stations        *bmp.Exporter
 	callers         *callers
 	counter         counter
 
@@ -66,6 +71,8 @@ func New(o Options) *Speaker {
 		inside:  map[netip.Addr]string{},
 	}
 	s.table = newTable(s.changed, s.agenda)
+	s.stations = bmp.New(bmp.Options{Log: o.Log, Source: s.table, Name: o.Name, Description: "podroute " + o.Version})
+	s.table.stations = s.stations
 	s.sessions = newSessions(o.Log, s.events, s.table)
 	s.callers = newCallers(o.Log, s.agenda)
 	s.diallers = newDiallers(o.Log, s.sessions, s.table, s.callers)
@@ -103,6 +110,9 @@ func (s *Speaker) complete() bool {
 // Run does what follows from events until ctx ends; then it leaves as Restart does. It must run while the
 // speaker is in use.
 func (s *Speaker) Run(ctx context.Context) error {
+	var telling sync.WaitGroup
+	telling.Go(func() { _ = s.stations.Run(ctx) }) // it ends with ctx, and for no other reason
+	defer telling.Wait()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -123,6 +133,9 @@ func (s *Speaker) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Stations are what has become of the monitoring stations.
+func (s *Speaker) Stations() []bmp.State { return s.stations.States() }
 
 // Set makes the speaker what c says. Only sessions whose negotiated settings have changed are torn. What is
 // wrong with single peers and paths is left out and returned, joined, as *PeerError and *PathError.
