@@ -165,7 +165,7 @@ func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
 	}
 	c := &r.paths[i]
 	was := c.accepted
-	c.with, c.session, c.accepted, c.far, c.aged = o, n.session, n.accepts(p, o), t.far(o.hop), false
+	c.with, c.said, c.session, c.accepted, c.far, c.aged = o, n.said, n.session, n.accepts(p, o), t.far(o.hop), false
 	n.recount(p, was, c.accepted)
 	t.choose(r)
 }

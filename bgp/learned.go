@@ -61,10 +61,12 @@ type pathSet struct {
 }
 
 func newTable(changed chan struct{}, a *agenda) *table {
-	return &table{
+	t := &table{
 		changed: changed, agenda: a, routes: prefixmap.New[*route](), sets: map[string]*pathSet{},
 		all: true, peers: map[netip.Addr]*neighbour{}, own: map[netip.Prefix]bool{}, ours: ourOffer(), max: 1,
 	}
+	t.stations = bmp.New(bmp.Options{Source: t})
+	return t
 }
 
 // signal makes an empty, coalescing event.

@@ -44,10 +44,13 @@ func (s *Speaker) introduce(ctx context.Context, p Peer) error {
 	if !ok {
 		return nil
 	}
-	hold := p.Hold
+	hold, local := p.Hold, o.Transport.LocalAddress
 	err := s.srv.ListPeer(ctx, &api.ListPeerRequest{Address: p.Address.String()}, func(q *api.Peer) {
 		if n := q.GetTimers().GetState().GetNegotiatedHoldTime(); n > 0 {
 			hold = time.Duration(n) * time.Second
+		}
+		if a, err := netip.ParseAddr(q.GetTransport().GetLocalAddress()); err == nil {
+			local = a
 		}
 	})
 	if err != nil {
@@ -61,7 +64,7 @@ func (s *Speaker) introduce(ctx context.Context, p Peer) error {
 	}
 	who := bmp.Peer{Addr: p.Address.WithZone(""), AS: st.PeerASN, ID: st.RouterID}
 	s.table.introduce(p.Address, introduction{peer: who, up: bmp.PeerUp(who, time.Now(), bmp.Up{
-		Local: o.Transport.LocalAddress.WithZone(""), LocalPort: uint16(o.Transport.LocalPort), RemotePort: uint16(o.Transport.RemotePort),
+		Local: local.WithZone(""), LocalPort: uint16(o.Transport.LocalPort), RemotePort: uint16(o.Transport.RemotePort),
 		Sent: sent, Received: received,
 	})})
 	return nil

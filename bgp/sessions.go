@@ -58,6 +58,7 @@ type session struct {
 	// deferral is how long gobgp may hold our routes back after the session is up, because we are restarting.
 	deferral time.Duration
 	open     apiutil.Peer  // what gobgp has told of the session that is up
+	parting  []byte        // the NOTIFICATION of ending
 	told     chan struct{} // is closed when the neighbour has been sent something all the same
 }
 
@@ -120,6 +121,8 @@ func (s *sessions) reset(peer netip.Addr, why Reason, text string) {
 	}
 	*x = session{peer: x.peer, since: time.Now(), history: x.history, reason: why, text: text}
 	s.agenda.cancel(peer)
+	end, data := closedHere()
+	s.table.dismiss(peer, end, data)
 	signal(s.changed)
 }
 
@@ -218,6 +221,8 @@ func (s *sessions) bar(peer netip.Addr, why Reason, text string) {
 	x.flaps++
 	x.lost = note{time.Now(), text}
 	*x = session{peer: x.peer, since: time.Now(), history: x.history, barred: true, reason: why, text: text}
+	end, data := closedHere()
+	s.table.dismiss(peer, end, data)
 	signal(s.changed)
 	s.log.Warn("BGP neighbour is shut out", "peer", x.peer.Name, "address", peer, "reason", text)
 }

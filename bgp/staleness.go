@@ -80,7 +80,9 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	kept := x.outlived(st)
 	x.since, x.eor = time.Now(), nil
 	x.flaps++
-	s.agenda.cancel(addr, softOut, tell, endStale)
+	s.agenda.cancel(addr, softOut, tell, endStale, introduce)
+	why, data := x.parted()
+	s.table.dismiss(addr, why, data)
 	if keptByGobgp := st.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART; !kept && (keptByGobgp || lasted > settled) {
 		s.agenda.set(addr, redial, time.Now())
 	}

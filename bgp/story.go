@@ -101,9 +101,9 @@ func (c *chapter) updates() [][]byte {
 			continue
 		}
 		if multi {
-			out = append(out, update(slices.Concat(c.attrs, reach(c.family, c.hops, nlri)), nil))
+			out = append(out, updateMessage(slices.Concat(c.attrs, reach(c.family, c.hops, nlri)), nil))
 		} else {
-			out = append(out, update(c.attrs, nlri))
+			out = append(out, updateMessage(c.attrs, nlri))
 		}
 		nlri = nil
 	}
@@ -116,8 +116,8 @@ func reach(fam Family, hops, nlri []byte) []byte {
 	return append(binary.BigEndian.AppendUint16([]byte{0x90, 14}, uint16(len(value))), value...)
 }
 
-// update is an UPDATE message (RFC 4271 section 4.3).
-func update(attrs, nlri []byte) []byte {
+// updateMessage is an UPDATE message (RFC 4271 section 4.3).
+func updateMessage(attrs, nlri []byte) []byte {
 	b := make([]byte, 0, 23+len(attrs)+len(nlri))
 	for range 16 {
 		b = append(b, 0xff)

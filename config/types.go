@@ -138,6 +138,10 @@ type RouterConfigSpec struct {
 	MTU int32 `json:"mtu,omitempty"`
 	// AcceptedPrefixLengths bounds the lengths of prefixes that are accepted inside ClusterCIDRs.
 	AcceptedPrefixLengths AcceptedLengths `json:"acceptedPrefixLengths,omitempty"`
+	// BMP are monitoring stations that hear what the nodes' neighbours say (RFC 7854).
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	BMP []BMPStation `json:"bmp,omitempty"`
 	// Readiness is the policy that must hold before a node counts as ready.
 	Readiness ReadinessSpec `json:"readiness,omitempty"`
 	// BlockQuarantine is how long the blocks of a node that no longer exists stay its own after the last sign of

@@ -39,6 +39,7 @@ func (r *report) routerConfig(c *RouterConfig) {
 		}
 	}
 
+	r.bmp(s.BMP)
 	if s.ListenPort != -1 {
 		r.between("spec.listenPort", int64(s.ListenPort), 1, 65535)
 	}

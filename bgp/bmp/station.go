@@ -98,7 +98,7 @@ func (s *station) call(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // what was not sent is sent anew
+	defer conn.Close()
 	parting := context.AfterFunc(ctx, func() { _ = conn.SetWriteDeadline(time.Now().Add(partingTime)) })
 	defer parting()
 	gone := make(chan struct{})

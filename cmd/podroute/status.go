@@ -66,6 +66,9 @@ func printStatus(w io.Writer, p *printer, s *agentpb.StatusResponse) {
 	row("Sessions", "%d of %d established%s", s.GetSessionsEstablished(), s.GetSessionsConfigured(), held)
 	row("Routes", "%d installed", s.GetRoutesInstalled())
 	row("Pods", "%d", s.GetPods())
+	for _, st := range s.GetStations() {
+		row("BMP", "%s", stationText(p, st))
+	}
 	how := ""
 	if s.GetRestarted() {
 		how = ", took over the routes of an earlier run"
@@ -74,6 +77,18 @@ func printStatus(w io.Writer, p *printer, s *agentpb.StatusResponse) {
 	for _, q := range s.GetProblems() {
 		row(p.paint(yellow, "Problem"), "%s", problemText(q))
 	}
+}
+
+// stationText is how it stands with a monitoring station.
+func stationText(p *printer, s *agentpb.Station) string {
+	if s.GetConnected() {
+		return fmt.Sprintf("%s connected for %s, %d messages sent", s.GetAddress(), age(s.GetSince()), s.GetSent())
+	}
+	why := s.GetLastError()
+	if why == "" {
+		why = "calling it"
+	}
+	return fmt.Sprintf("%s %s: %s", s.GetAddress(), p.paint(yellow, "not connected"), why)
 }
 
 func problemText(q *agentpb.Problem) string {

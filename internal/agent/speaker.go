@@ -25,6 +25,7 @@ func (d *draft) speaker() {
 		NeverEver:  d.Blocks,
 		Links:      d.linkPrefixes(),
 		Paths:      d.paths(),
+		Stations:   d.stations(),
 	}
 	d.peers()
 	d.mesh()

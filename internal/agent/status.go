@@ -26,6 +26,7 @@ func (o *operator) Status(ctx context.Context, _ *agentpb.StatusRequest) (*agent
 		return nil, err
 	}
 	out.RoutesInstalled = uint32(installed)
+	out.Stations = a.stationList()
 	peers, err := a.speaker.Peers(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the sessions: %w", err)

@@ -70,7 +70,7 @@ func (x RoutesRequest_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RoutesRequest_Kind.Descriptor instead.
 func (RoutesRequest_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{8, 0}
+	return file_agent_proto_rawDescGZIP(), []int{9, 0}
 }
 
 type StatusRequest struct {
@@ -134,7 +134,9 @@ type StatusResponse struct {
 	// How many established sessions are with peers whose routes are held back because they come and go.
 	SessionsHeld uint32 `protobuf:"varint,17,opt,name=sessions_held,json=sessionsHeld,proto3" json:"sessions_held,omitempty"`
 	// How far the draining of this node is, without its seconds; absent while it is not drained.
-	Drain         *DrainReport `protobuf:"bytes,31,opt,name=drain,proto3" json:"drain,omitempty"`
+	Drain *DrainReport `protobuf:"bytes,31,opt,name=drain,proto3" json:"drain,omitempty"`
+	// The monitoring stations (RFC 7854).
+	Stations      []*Station `protobuf:"bytes,32,rep,name=stations,proto3" json:"stations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -295,6 +297,93 @@ func (x *StatusResponse) GetDrain() *DrainReport {
 	return nil
 }
 
+func (x *StatusResponse) GetStations() []*Station {
+	if x != nil {
+		return x.Stations
+	}
+	return nil
+}
+
+// Station is a monitoring station.
+type Station struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Address   string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Connected bool                   `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"`
+	// Since when it is, or is not; RFC 3339.
+	Since string `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// Why it is not connected.
+	LastError string `protobuf:"bytes,4,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// Messages sent, over all connections.
+	Sent          uint64 `protobuf:"varint,5,opt,name=sent,proto3" json:"sent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Station) Reset() {
+	*x = Station{}
+	mi := &file_agent_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Station) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Station) ProtoMessage() {}
+
+func (x *Station) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Station.ProtoReflect.Descriptor instead.
+func (*Station) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Station) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Station) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
+}
+
+func (x *Station) GetSince() string {
+	if x != nil {
+		return x.Since
+	}
+	return ""
+}
+
+func (x *Station) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *Station) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
 // Problem is what is wrong with one object, and how to mend it.
 type Problem struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -309,7 +398,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_agent_proto_msgTypes[2]
+	mi := &file_agent_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +410,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[2]
+	mi := &file_agent_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +423,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{2}
+	return file_agent_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Problem) GetSource() string {
@@ -380,7 +469,7 @@ type PeersRequest struct {
 
 func (x *PeersRequest) Reset() {
 	*x = PeersRequest{}
-	mi := &file_agent_proto_msgTypes[3]
+	mi := &file_agent_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -392,7 +481,7 @@ func (x *PeersRequest) String() string {
 func (*PeersRequest) ProtoMessage() {}
 
 func (x *PeersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[3]
+	mi := &file_agent_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -405,7 +494,7 @@ func (x *PeersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeersRequest.ProtoReflect.Descriptor instead.
 func (*PeersRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{3}
+	return file_agent_proto_rawDescGZIP(), []int{4}
 }
 
 type PeersResponse struct {
@@ -417,7 +506,7 @@ type PeersResponse struct {
 
 func (x *PeersResponse) Reset() {
 	*x = PeersResponse{}
-	mi := &file_agent_proto_msgTypes[4]
+	mi := &file_agent_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +518,7 @@ func (x *PeersResponse) String() string {
 func (*PeersResponse) ProtoMessage() {}
 
 func (x *PeersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[4]
+	mi := &file_agent_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +531,7 @@ func (x *PeersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeersResponse.ProtoReflect.Descriptor instead.
 func (*PeersResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{4}
+	return file_agent_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PeersResponse) GetPeers() []*Peer {
@@ -481,7 +570,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_agent_proto_msgTypes[5]
+	mi := &file_agent_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +582,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[5]
+	mi := &file_agent_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +595,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{5}
+	return file_agent_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Peer) GetName() string {
@@ -644,7 +733,7 @@ type Bfd struct {
 
 func (x *Bfd) Reset() {
 	*x = Bfd{}
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -656,7 +745,7 @@ func (x *Bfd) String() string {
 func (*Bfd) ProtoMessage() {}
 
 func (x *Bfd) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[6]
+	mi := &file_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -669,7 +758,7 @@ func (x *Bfd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bfd.ProtoReflect.Descriptor instead.
 func (*Bfd) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Bfd) GetState() string {
@@ -776,7 +865,7 @@ type FamilyCount struct {
 
 func (x *FamilyCount) Reset() {
 	*x = FamilyCount{}
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +877,7 @@ func (x *FamilyCount) String() string {
 func (*FamilyCount) ProtoMessage() {}
 
 func (x *FamilyCount) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +890,7 @@ func (x *FamilyCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FamilyCount.ProtoReflect.Descriptor instead.
 func (*FamilyCount) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FamilyCount) GetFamily() string {
@@ -841,7 +930,7 @@ type RoutesRequest struct {
 
 func (x *RoutesRequest) Reset() {
 	*x = RoutesRequest{}
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +942,7 @@ func (x *RoutesRequest) String() string {
 func (*RoutesRequest) ProtoMessage() {}
 
 func (x *RoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +955,7 @@ func (x *RoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoutesRequest.ProtoReflect.Descriptor instead.
 func (*RoutesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RoutesRequest) GetKind() RoutesRequest_Kind {
@@ -898,7 +987,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +999,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +1012,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Route) GetPrefix() string {
@@ -995,7 +1084,7 @@ type NextHop struct {
 
 func (x *NextHop) Reset() {
 	*x = NextHop{}
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1007,7 +1096,7 @@ func (x *NextHop) String() string {
 func (*NextHop) ProtoMessage() {}
 
 func (x *NextHop) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1020,7 +1109,7 @@ func (x *NextHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHop.ProtoReflect.Descriptor instead.
 func (*NextHop) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NextHop) GetAddress() string {
@@ -1059,7 +1148,7 @@ type PodsRequest struct {
 
 func (x *PodsRequest) Reset() {
 	*x = PodsRequest{}
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1160,7 @@ func (x *PodsRequest) String() string {
 func (*PodsRequest) ProtoMessage() {}
 
 func (x *PodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1173,7 @@ func (x *PodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodsRequest.ProtoReflect.Descriptor instead.
 func (*PodsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_proto_rawDescGZIP(), []int{12}
 }
 
 type PodsResponse struct {
@@ -1096,7 +1185,7 @@ type PodsResponse struct {
 
 func (x *PodsResponse) Reset() {
 	*x = PodsResponse{}
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1197,7 @@ func (x *PodsResponse) String() string {
 func (*PodsResponse) ProtoMessage() {}
 
 func (x *PodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1210,7 @@ func (x *PodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodsResponse.ProtoReflect.Descriptor instead.
 func (*PodsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PodsResponse) GetPods() []*Pod {
@@ -1145,7 +1234,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1246,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1259,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -1223,7 +1312,7 @@ type BlocksRequest struct {
 
 func (x *BlocksRequest) Reset() {
 	*x = BlocksRequest{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1324,7 @@ func (x *BlocksRequest) String() string {
 func (*BlocksRequest) ProtoMessage() {}
 
 func (x *BlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1337,7 @@ func (x *BlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksRequest.ProtoReflect.Descriptor instead.
 func (*BlocksRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{15}
 }
 
 type BlocksResponse struct {
@@ -1260,7 +1349,7 @@ type BlocksResponse struct {
 
 func (x *BlocksResponse) Reset() {
 	*x = BlocksResponse{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1361,7 @@ func (x *BlocksResponse) String() string {
 func (*BlocksResponse) ProtoMessage() {}
 
 func (x *BlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1374,7 @@ func (x *BlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksResponse.ProtoReflect.Descriptor instead.
 func (*BlocksResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BlocksResponse) GetBlocks() []*Block {
@@ -1308,7 +1397,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1409,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1422,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Block) GetPrefix() string {
@@ -1372,7 +1461,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1473,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1486,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{18}
 }
 
 type LeaveResponse struct {
@@ -1408,7 +1497,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1509,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1522,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{19}
 }
 
 type DrainRequest struct {
@@ -1450,7 +1539,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1551,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1564,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DrainRequest) GetWait() bool {
@@ -1528,7 +1617,7 @@ type DrainReport struct {
 
 func (x *DrainReport) Reset() {
 	*x = DrainReport{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1629,7 @@ func (x *DrainReport) String() string {
 func (*DrainReport) ProtoMessage() {}
 
 func (x *DrainReport) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1642,7 @@ func (x *DrainReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainReport.ProtoReflect.Descriptor instead.
 func (*DrainReport) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DrainReport) GetNode() string {
@@ -1650,7 +1739,7 @@ type DrainSecond struct {
 
 func (x *DrainSecond) Reset() {
 	*x = DrainSecond{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1662,7 +1751,7 @@ func (x *DrainSecond) String() string {
 func (*DrainSecond) ProtoMessage() {}
 
 func (x *DrainSecond) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1675,7 +1764,7 @@ func (x *DrainSecond) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainSecond.ProtoReflect.Descriptor instead.
 func (*DrainSecond) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DrainSecond) GetSecond() uint32 {
@@ -1721,7 +1810,7 @@ type UndrainRequest struct {
 
 func (x *UndrainRequest) Reset() {
 	*x = UndrainRequest{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1822,7 @@ func (x *UndrainRequest) String() string {
 func (*UndrainRequest) ProtoMessage() {}
 
 func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1835,7 @@ func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainRequest.ProtoReflect.Descriptor instead.
 func (*UndrainRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 type UndrainResponse struct {
@@ -1759,7 +1848,7 @@ type UndrainResponse struct {
 
 func (x *UndrainResponse) Reset() {
 	*x = UndrainResponse{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1860,7 @@ func (x *UndrainResponse) String() string {
 func (*UndrainResponse) ProtoMessage() {}
 
 func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1873,7 @@ func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainResponse.ProtoReflect.Descriptor instead.
 func (*UndrainResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *UndrainResponse) GetBecause() []string {
@@ -1804,7 +1893,7 @@ type RouteList struct {
 
 func (x *RouteList) Reset() {
 	*x = RouteList{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1905,7 @@ func (x *RouteList) String() string {
 func (*RouteList) ProtoMessage() {}
 
 func (x *RouteList) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1918,7 @@ func (x *RouteList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteList.ProtoReflect.Descriptor instead.
 func (*RouteList) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RouteList) GetRoutes() []*Route {
@@ -1844,7 +1933,7 @@ var File_agent_proto protoreflect.FileDescriptor
 const file_agent_proto_rawDesc = "" +
 	"\n" +
 	"\vagent.proto\x12\x11podroute.agent.v1\"\x0f\n" +
-	"\rStatusRequest\"\xd1\x04\n" +
+	"\rStatusRequest\"\x89\x05\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n" +
@@ -1864,7 +1953,15 @@ const file_agent_proto_rawDesc = "" +
 	"\x04pods\x18\x0f \x01(\rR\x04pods\x126\n" +
 	"\bproblems\x18\x10 \x03(\v2\x1a.podroute.agent.v1.ProblemR\bproblems\x12#\n" +
 	"\rsessions_held\x18\x11 \x01(\rR\fsessionsHeld\x124\n" +
-	"\x05drain\x18\x1f \x01(\v2\x1e.podroute.agent.v1.DrainReportR\x05drain\"}\n" +
+	"\x05drain\x18\x1f \x01(\v2\x1e.podroute.agent.v1.DrainReportR\x05drain\x126\n" +
+	"\bstations\x18  \x03(\v2\x1a.podroute.agent.v1.StationR\bstations\"\x8a\x01\n" +
+	"\aStation\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1c\n" +
+	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\tR\x05since\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x04 \x01(\tR\tlastError\x12\x12\n" +
+	"\x04sent\x18\x05 \x01(\x04R\x04sent\"}\n" +
 	"\aProblem\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\tR\x06object\x12\x14\n" +
@@ -2010,68 +2107,70 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_agent_proto_goTypes = []any{
 	(RoutesRequest_Kind)(0), // 0: podroute.agent.v1.RoutesRequest.Kind
 	(*StatusRequest)(nil),   // 1: podroute.agent.v1.StatusRequest
 	(*StatusResponse)(nil),  // 2: podroute.agent.v1.StatusResponse
-	(*Problem)(nil),         // 3: podroute.agent.v1.Problem
-	(*PeersRequest)(nil),    // 4: podroute.agent.v1.PeersRequest
-	(*PeersResponse)(nil),   // 5: podroute.agent.v1.PeersResponse
-	(*Peer)(nil),            // 6: podroute.agent.v1.Peer
-	(*Bfd)(nil),             // 7: podroute.agent.v1.Bfd
-	(*FamilyCount)(nil),     // 8: podroute.agent.v1.FamilyCount
-	(*RoutesRequest)(nil),   // 9: podroute.agent.v1.RoutesRequest
-	(*Route)(nil),           // 10: podroute.agent.v1.Route
-	(*NextHop)(nil),         // 11: podroute.agent.v1.NextHop
-	(*PodsRequest)(nil),     // 12: podroute.agent.v1.PodsRequest
-	(*PodsResponse)(nil),    // 13: podroute.agent.v1.PodsResponse
-	(*Pod)(nil),             // 14: podroute.agent.v1.Pod
-	(*BlocksRequest)(nil),   // 15: podroute.agent.v1.BlocksRequest
-	(*BlocksResponse)(nil),  // 16: podroute.agent.v1.BlocksResponse
-	(*Block)(nil),           // 17: podroute.agent.v1.Block
-	(*LeaveRequest)(nil),    // 18: podroute.agent.v1.LeaveRequest
-	(*LeaveResponse)(nil),   // 19: podroute.agent.v1.LeaveResponse
-	(*DrainRequest)(nil),    // 20: podroute.agent.v1.DrainRequest
-	(*DrainReport)(nil),     // 21: podroute.agent.v1.DrainReport
-	(*DrainSecond)(nil),     // 22: podroute.agent.v1.DrainSecond
-	(*UndrainRequest)(nil),  // 23: podroute.agent.v1.UndrainRequest
-	(*UndrainResponse)(nil), // 24: podroute.agent.v1.UndrainResponse
-	(*RouteList)(nil),       // 25: podroute.agent.v1.RouteList
+	(*Station)(nil),         // 3: podroute.agent.v1.Station
+	(*Problem)(nil),         // 4: podroute.agent.v1.Problem
+	(*PeersRequest)(nil),    // 5: podroute.agent.v1.PeersRequest
+	(*PeersResponse)(nil),   // 6: podroute.agent.v1.PeersResponse
+	(*Peer)(nil),            // 7: podroute.agent.v1.Peer
+	(*Bfd)(nil),             // 8: podroute.agent.v1.Bfd
+	(*FamilyCount)(nil),     // 9: podroute.agent.v1.FamilyCount
+	(*RoutesRequest)(nil),   // 10: podroute.agent.v1.RoutesRequest
+	(*Route)(nil),           // 11: podroute.agent.v1.Route
+	(*NextHop)(nil),         // 12: podroute.agent.v1.NextHop
+	(*PodsRequest)(nil),     // 13: podroute.agent.v1.PodsRequest
+	(*PodsResponse)(nil),    // 14: podroute.agent.v1.PodsResponse
+	(*Pod)(nil),             // 15: podroute.agent.v1.Pod
+	(*BlocksRequest)(nil),   // 16: podroute.agent.v1.BlocksRequest
+	(*BlocksResponse)(nil),  // 17: podroute.agent.v1.BlocksResponse
+	(*Block)(nil),           // 18: podroute.agent.v1.Block
+	(*LeaveRequest)(nil),    // 19: podroute.agent.v1.LeaveRequest
+	(*LeaveResponse)(nil),   // 20: podroute.agent.v1.LeaveResponse
+	(*DrainRequest)(nil),    // 21: podroute.agent.v1.DrainRequest
+	(*DrainReport)(nil),     // 22: podroute.agent.v1.DrainReport
+	(*DrainSecond)(nil),     // 23: podroute.agent.v1.DrainSecond
+	(*UndrainRequest)(nil),  // 24: podroute.agent.v1.UndrainRequest
+	(*UndrainResponse)(nil), // 25: podroute.agent.v1.UndrainResponse
+	(*RouteList)(nil),       // 26: podroute.agent.v1.RouteList
 }
 var file_agent_proto_depIdxs = []int32{
-	3,  // 0: podroute.agent.v1.StatusResponse.problems:type_name -> podroute.agent.v1.Problem
-	21, // 1: podroute.agent.v1.StatusResponse.drain:type_name -> podroute.agent.v1.DrainReport
-	6,  // 2: podroute.agent.v1.PeersResponse.peers:type_name -> podroute.agent.v1.Peer
-	8,  // 3: podroute.agent.v1.Peer.families:type_name -> podroute.agent.v1.FamilyCount
-	7,  // 4: podroute.agent.v1.Peer.bfd:type_name -> podroute.agent.v1.Bfd
-	0,  // 5: podroute.agent.v1.RoutesRequest.kind:type_name -> podroute.agent.v1.RoutesRequest.Kind
-	11, // 6: podroute.agent.v1.Route.next_hops:type_name -> podroute.agent.v1.NextHop
-	14, // 7: podroute.agent.v1.PodsResponse.pods:type_name -> podroute.agent.v1.Pod
-	17, // 8: podroute.agent.v1.BlocksResponse.blocks:type_name -> podroute.agent.v1.Block
-	22, // 9: podroute.agent.v1.DrainReport.seconds:type_name -> podroute.agent.v1.DrainSecond
-	10, // 10: podroute.agent.v1.RouteList.routes:type_name -> podroute.agent.v1.Route
-	1,  // 11: podroute.agent.v1.Agent.Status:input_type -> podroute.agent.v1.StatusRequest
-	4,  // 12: podroute.agent.v1.Agent.Peers:input_type -> podroute.agent.v1.PeersRequest
-	9,  // 13: podroute.agent.v1.Agent.Routes:input_type -> podroute.agent.v1.RoutesRequest
-	12, // 14: podroute.agent.v1.Agent.Pods:input_type -> podroute.agent.v1.PodsRequest
-	15, // 15: podroute.agent.v1.Agent.Blocks:input_type -> podroute.agent.v1.BlocksRequest
-	18, // 16: podroute.agent.v1.Agent.Leave:input_type -> podroute.agent.v1.LeaveRequest
-	20, // 17: podroute.agent.v1.Agent.Drain:input_type -> podroute.agent.v1.DrainRequest
-	23, // 18: podroute.agent.v1.Agent.Undrain:input_type -> podroute.agent.v1.UndrainRequest
-	2,  // 19: podroute.agent.v1.Agent.Status:output_type -> podroute.agent.v1.StatusResponse
-	5,  // 20: podroute.agent.v1.Agent.Peers:output_type -> podroute.agent.v1.PeersResponse
-	10, // 21: podroute.agent.v1.Agent.Routes:output_type -> podroute.agent.v1.Route
-	13, // 22: podroute.agent.v1.Agent.Pods:output_type -> podroute.agent.v1.PodsResponse
-	16, // 23: podroute.agent.v1.Agent.Blocks:output_type -> podroute.agent.v1.BlocksResponse
-	19, // 24: podroute.agent.v1.Agent.Leave:output_type -> podroute.agent.v1.LeaveResponse
-	21, // 25: podroute.agent.v1.Agent.Drain:output_type -> podroute.agent.v1.DrainReport
-	24, // 26: podroute.agent.v1.Agent.Undrain:output_type -> podroute.agent.v1.UndrainResponse
-	19, // [19:27] is the sub-list for method output_type
-	11, // [11:19] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	4,  // 0: podroute.agent.v1.StatusResponse.problems:type_name -> podroute.agent.v1.Problem
+	22, // 1: podroute.agent.v1.StatusResponse.drain:type_name -> podroute.agent.v1.DrainReport
+	3,  // 2: podroute.agent.v1.StatusResponse.stations:type_name -> podroute.agent.v1.Station
+	7,  // 3: podroute.agent.v1.PeersResponse.peers:type_name -> podroute.agent.v1.Peer
+	9,  // 4: podroute.agent.v1.Peer.families:type_name -> podroute.agent.v1.FamilyCount
+	8,  // 5: podroute.agent.v1.Peer.bfd:type_name -> podroute.agent.v1.Bfd
+	0,  // 6: podroute.agent.v1.RoutesRequest.kind:type_name -> podroute.agent.v1.RoutesRequest.Kind
+	12, // 7: podroute.agent.v1.Route.next_hops:type_name -> podroute.agent.v1.NextHop
+	15, // 8: podroute.agent.v1.PodsResponse.pods:type_name -> podroute.agent.v1.Pod
+	18, // 9: podroute.agent.v1.BlocksResponse.blocks:type_name -> podroute.agent.v1.Block
+	23, // 10: podroute.agent.v1.DrainReport.seconds:type_name -> podroute.agent.v1.DrainSecond
+	11, // 11: podroute.agent.v1.RouteList.routes:type_name -> podroute.agent.v1.Route
+	1,  // 12: podroute.agent.v1.Agent.Status:input_type -> podroute.agent.v1.StatusRequest
+	5,  // 13: podroute.agent.v1.Agent.Peers:input_type -> podroute.agent.v1.PeersRequest
+	10, // 14: podroute.agent.v1.Agent.Routes:input_type -> podroute.agent.v1.RoutesRequest
+	13, // 15: podroute.agent.v1.Agent.Pods:input_type -> podroute.agent.v1.PodsRequest
+	16, // 16: podroute.agent.v1.Agent.Blocks:input_type -> podroute.agent.v1.BlocksRequest
+	19, // 17: podroute.agent.v1.Agent.Leave:input_type -> podroute.agent.v1.LeaveRequest
+	21, // 18: podroute.agent.v1.Agent.Drain:input_type -> podroute.agent.v1.DrainRequest
+	24, // 19: podroute.agent.v1.Agent.Undrain:input_type -> podroute.agent.v1.UndrainRequest
+	2,  // 20: podroute.agent.v1.Agent.Status:output_type -> podroute.agent.v1.StatusResponse
+	6,  // 21: podroute.agent.v1.Agent.Peers:output_type -> podroute.agent.v1.PeersResponse
+	11, // 22: podroute.agent.v1.Agent.Routes:output_type -> podroute.agent.v1.Route
+	14, // 23: podroute.agent.v1.Agent.Pods:output_type -> podroute.agent.v1.PodsResponse
+	17, // 24: podroute.agent.v1.Agent.Blocks:output_type -> podroute.agent.v1.BlocksResponse
+	20, // 25: podroute.agent.v1.Agent.Leave:output_type -> podroute.agent.v1.LeaveResponse
+	22, // 26: podroute.agent.v1.Agent.Drain:output_type -> podroute.agent.v1.DrainReport
+	25, // 27: podroute.agent.v1.Agent.Undrain:output_type -> podroute.agent.v1.UndrainResponse
+	20, // [20:28] is the sub-list for method output_type
+	12, // [12:20] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -2085,7 +2184,7 @@ func file_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
