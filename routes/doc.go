@@ -10,8 +10,8 @@
 // Every set of next hops is one nexthop group, also a set of one, and a group is shared by all routes
 // of the set. So a set that changes is one message, whatever the number of routes: a group can be
 // replaced by another in place, a single nexthop and a group cannot replace each other. Members are
-// nexthop objects shared by the groups. A kernel without nexthop objects (before Linux 5.3) gets
-// routes with their next hops written out.
+// nexthop objects shared by the groups. A route with Hashing has a resilient group, which it shares with
+// none. A kernel without nexthop objects (before Linux 5.3) gets routes with their next hops written out.
 //
 // FIB keeps the desired state and an image of the kernel: what the last dump found and what the
 // kernel has acknowledged since. The image is believed only while nobody else acts: a second socket

@@ -95,7 +95,8 @@ func writeWish(dir string, at time.Time) error {
 	return nil
 }
 
-// wish takes the operator's wish in, or back, and applies it. It returns who else wants this node drained.
+// wish takes the operator's wish in, or back, and applies it. It returns who else wants this node drained. What else a turn cannot
+// do is no reason not to drain; status tells it.
 func (a *Agent) wish(ctx context.Context, drained bool) (because []string, err error) {
 	seen := a.view(ctx, func(l *loop) {
 		at := l.drain.wish
@@ -110,7 +111,7 @@ func (a *Agent) wish(ctx context.Context, drained bool) (because []string, err e
 		}
 		l.drain.wish = at
 		a.reconcile(context.WithoutCancel(ctx))
-		because, err = slices.Clone(l.drain.because), l.failed
+		because = slices.Clone(l.drain.because)
 	})
 	if seen != nil {
 		return nil, seen
