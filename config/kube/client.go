@@ -81,7 +81,6 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 
 // open makes one REST client for each API group.
 func (c *client) open(rc *rest.Config, hc *http.Client) error {
-	const protobuf = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, discoveryv1.AddToScheme, addToScheme} {
 		if err := add(scheme); err != nil {
@@ -89,26 +88,37 @@ func (c *client) open(rc *rest.Config, hc *http.Client) error {
 		}
 	}
 	codecs, params := serializer.NewCodecFactory(scheme), runtime.NewParameterCodec(scheme)
-	group := func(path string, gv schema.GroupVersion, accept, content string) (rest.Interface, error) {
-		rc := rest.CopyConfig(rc)
+	const protobuf = runtime.ContentTypeProtobuf
+	group := func(rc *rest.Config, path string, gv schema.GroupVersion, content string) (rest.Interface, error) {
+		rc = rest.CopyConfig(rc)
 		rc.APIPath, rc.GroupVersion = path, &gv
 		rc.NegotiatedSerializer = tolerant{codecs.WithoutConversion()}
-		rc.AcceptContentTypes, rc.ContentType = accept, content
+		rc.AcceptContentTypes, rc.ContentType = content, content
+		if content == protobuf {
+			rc.AcceptContentTypes += "," + runtime.ContentTypeJSON
+		}
 		return rest.RESTClientForConfigAndClient(rc, hc)
 	}
-	core, err := group("/api", corev1.SchemeGroupVersion, protobuf, runtime.ContentTypeProtobuf)
+	// The leader writes to Services in bursts. These have a rate of their own, so that nothing else waits for them.
+	bursts := rest.CopyConfig(rc)
+	bursts.QPS, bursts.Burst = 50, 100
+	core, err := group(rc, "/api", corev1.SchemeGroupVersion, protobuf)
 	if err != nil {
 		return fmt.Errorf("open the core API: %w", err)
 	}
-	coordination, err := group("/apis", coordinationv1.SchemeGroupVersion, protobuf, runtime.ContentTypeProtobuf)
+	services, err := group(bursts, "/api", corev1.SchemeGroupVersion, protobuf)
+	if err != nil {
+		return fmt.Errorf("open the core API: %w", err)
+	}
+	coordination, err := group(rc, "/apis", coordinationv1.SchemeGroupVersion, protobuf)
 	if err != nil {
 		return fmt.Errorf("open the coordination API: %w", err)
 	}
-	discovery, err := group("/apis", discoveryv1.SchemeGroupVersion, protobuf, runtime.ContentTypeProtobuf)
+	discovery, err := group(rc, "/apis", discoveryv1.SchemeGroupVersion, protobuf)
 	if err != nil {
 		return fmt.Errorf("open the discovery API: %w", err)
 	}
-	own, err := group("/apis", groupVersion(), runtime.ContentTypeJSON, runtime.ContentTypeJSON)
+	own, err := group(rc, "/apis", groupVersion(), runtime.ContentTypeJSON)
 	if err != nil {
 		return fmt.Errorf("open the API of %s: %w", config.APIVersion, err)
 	}
@@ -117,7 +127,7 @@ func (c *client) open(rc *rest.Config, hc *http.Client) error {
 	c.namespaces = resource[corev1.Namespace, *corev1.Namespace]{core, params, "namespaces", ""}
 	c.endpointSlices = resource[discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice]{discovery, params, "endpointslices", ""}
 	c.secrets = namespaced[corev1.Secret](core, params, "secrets")
-	c.services = namespaced[corev1.Service](core, params, "services")
+	c.services = namespaced[corev1.Service](services, params, "services")
 	c.pods = namespaced[corev1.Pod](core, params, "pods")
 	c.events = namespaced[corev1.Event](core, params, "events")
 	c.leases = namespaced[coordinationv1.Lease](coordination, params, "leases")

@@ -41,6 +41,7 @@ type giver struct {
 	held    map[netip.Addr]bool      // at the last look, or given since
 	cooling map[netip.Addr]time.Time // until when
 	events  events
+	tell    chan struct{}       // there are Events to write
 	fills   map[string]vip.Fill // as of the last Plan
 	toldAt  time.Time           // when they were last handed over
 	refused bool                // it is logged that the API refuses the Services
@@ -50,8 +51,11 @@ type giver struct {
 func (s *Source) giveAddresses(ctx context.Context) error {
 	g := &giver{
 		Source: s, cooling: map[netip.Addr]time.Time{},
-		events: events{bounds: &eventBounds{burst: 100, refill: time.Second, waiting: 1000}},
+		events: events{bounds: &eventBounds{burst: 100, refill: time.Second, waiting: 1000}}, tell: make(chan struct{}, 1),
 	}
+	var telling sync.WaitGroup
+	telling.Go(func() { g.writeEvents(ctx) })
+	defer telling.Wait() // it ends with ctx, as this does
 	defer g.end()
 	var wait backoff
 	var since time.Time // something has changed that was not looked at
@@ -110,15 +114,34 @@ func (g *giver) turn(ctx context.Context) (time.Duration, error) {
 	}
 	plan := vip.Make(state)
 	whole, err := g.write(ctx, plan, services)
-	if werr := g.events.write(ctx, g.client); err == nil {
-		err = werr
-	}
+	signal(g.tell)
 	g.fills = plan.Pools
 	next := g.tellFills()
 	if !whole {
 		next = 0
 	}
 	return next, err
+}
+
+// writeEvents writes Events beside the addresses, which come first.
+func (g *giver) writeEvents(ctx context.Context) {
+	var wait backoff
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.tell:
+		}
+		err := g.events.write(ctx, g.client)
+		if err == nil {
+			wait.reset()
+			continue
+		}
+		if wait.wait(ctx) != nil {
+			return
+		}
+		signal(g.tell)
+	}
 }
 
 // balancerPools are the pools for load balancers.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -145,8 +146,11 @@ func (w *balancerWorld) watchman() *watchman {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	m := &watchman{w: w, has: map[string][]string{}, stop: cancel}
 	m.ended.Go(func() {
+		again := time.NewTicker(20 * time.Millisecond)
+		defer again.Stop()
 		for ctx.Err() == nil {
 			m.look()
+			<-again.C
 		}
 	})
 	return m
@@ -459,4 +463,54 @@ func (w *balancerWorld) others() {
 	for _, name := range []string{"older", "younger", "theirs", "after"} {
 		w.remove(name)
 	}
+}
+
+// TestLoadBalancerFrozen: a leader that stood still for longer than its Lease holds, and wakes up while the next one leads,
+// writes nothing.
+func TestLoadBalancerFrozen(t *testing.T) {
+	t.Parallel()
+	w := newBalancerWorld(t)
+	var leaders []*machine
+	for i := range 2 {
+		m := newMachine(t, w.Server, fmt.Sprintf("n%d", i+1))
+		m.register(i + 1)
+		leaders = append(leaders, m)
+	}
+	leaders[0].start()
+	w.create("first", nil)
+	w.becomes("first", "*", "AddressAssigned")
+	signalTo := func(s syscall.Signal) {
+		if err := syscall.Kill(leaders[0].agent.Cmd.Process.Pid, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signalTo(syscall.SIGSTOP)
+	stopped := time.Now()
+	defer signalTo(syscall.SIGCONT)
+	m := w.watchman()
+	for i := range 60 {
+		w.create(fmt.Sprintf("meanwhile-%d", i), nil)
+	}
+	const leaseLost = 40 * time.Second // see config/kube/leader.go
+	w.Eventually("the Lease is too old", 2*leaseLost, func() bool { return time.Since(stopped) > leaseLost+time.Second })
+	w.dethroned()
+	leaders[1].start()
+	w.Eventually("some have addresses", time.Minute, func() bool { return w.served() > 5 })
+	signalTo(syscall.SIGCONT)
+	w.Eventually("all have addresses", time.Minute, func() bool { return w.served() == 61 })
+	w.Eventually("the first no longer leads", time.Minute, func() bool { return strings.Contains(leaders[0].log.String(), "no longer leading") })
+	m.stop()
+	m.ended.Wait()
+	writes := map[string]int{}
+	for _, name := range []string{"n1", "n2"} {
+		for _, r := range w.Writes(name) {
+			if r.ObjectRef.Resource == "services" {
+				writes[name]++
+			}
+		}
+	}
+	if writes["n1"] != 1 || writes["n2"] != 60 {
+		t.Errorf("writes to Services: %v, want 1 of n1 before it stood still and 60 of n2", writes)
+	}
+	t.Logf("stood still for %v; writes to Services: %v; %d looks", time.Since(stopped).Round(time.Second), writes, m.looks)
 }
