@@ -33,7 +33,7 @@ func All() []Group {
 	return []Group{
 		{"The Kubernetes network model", model()},
 		{"Services, probes", services()},
-		{"Operation, under traffic", append(operation(), memory()...)},
+		{"Operation, under traffic", slices.Concat(operation(), draining(), memory())},
 		{"Nodes that come and go, under traffic", nodes()},
 		{"Crowds of pods", crowds()},
 		{"Configuration", configuration()},
