@@ -76,8 +76,8 @@ func (m *maker) familiar(s *Service, family string) []netip.Addr {
 	if s.Request.Key == "" {
 		return all
 	}
-	for _, o := range m.services {
-		if a := m.has[o][family]; o != s && o.Namespace == s.Namespace && o.Request.Key == s.Request.Key && a.IsValid() {
+	for _, o := range m.keyed[groupOf(s)] {
+		if a := m.has[o][family]; o != s && a.IsValid() {
 			all = append(all, a)
 		}
 	}

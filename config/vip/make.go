@@ -21,13 +21,20 @@ type maker struct {
 	users map[netip.Addr][]*Service
 	asked map[netip.Addr]bool
 	has   map[*Service]map[string]netip.Addr // by family: what it keeps, then what it is to have
+	keyed map[group][]*Service
 }
+
+// group is the Services that may share addresses.
+type group struct{ namespace, key string }
+
+func groupOf(s *Service) group { return group{s.Namespace, s.Request.Key} }
 
 // Make plans who is to have which address.
 func Make(s State) Plan {
 	m := &maker{
 		labels: s.Namespaces, cooling: s.Cooling,
 		users: map[netip.Addr][]*Service{}, asked: map[netip.Addr]bool{}, has: map[*Service]map[string]netip.Addr{},
+		keyed: map[group][]*Service{},
 	}
 	for _, p := range s.Pools {
 		m.spaces = append(m.spaces, newSpace(p, s.Blocks))
@@ -47,6 +54,7 @@ func (m *maker) plan() Plan {
 	var mine []*Service
 	for _, s := range m.services {
 		m.keep(s)
+		m.keyed[groupOf(s)] = append(m.keyed[groupOf(s)], s)
 		for _, a := range s.Request.IPs {
 			m.asked[a] = true
 		}
