@@ -24,7 +24,7 @@ func bfdMethods() []string {
 	return []string{"SimplePassword", "KeyedMD5", "MeticulousKeyedMD5", "KeyedSHA1", "MeticulousKeyedSHA1"}
 }
 
-func (s *BFDSpec) setDefaults() {
+func (s *BFDTimers) setDefaults() {
 	if s == nil {
 		return
 	}
@@ -34,6 +34,13 @@ func (s *BFDSpec) setDefaults() {
 		}
 	}
 	orDefault(&s.DetectMultiplier, DefaultBFDMultiplier)
+}
+
+func (s *BFDSpec) setDefaults() {
+	if s == nil {
+		return
+	}
+	s.BFDTimers.setDefaults()
 	if s.Authentication != nil {
 		s.Authentication.Key.setDefaults()
 	}
@@ -44,15 +51,7 @@ func (r *report) bfd(s *BGPPeerSpec) {
 	if s.BFD == nil {
 		return
 	}
-	for _, d := range []struct {
-		field string
-		value *metav1.Duration
-	}{{"transmitInterval", s.BFD.TransmitInterval}, {"receiveInterval", s.BFD.ReceiveInterval}} {
-		if v := d.value.Duration; v < minBFDInterval || v > maxBFDInterval {
-			r.addf("spec.bfd."+d.field, fmt.Sprintf("use %v to 1m", minBFDInterval), "%v is out of range", v)
-		}
-	}
-	r.between("spec.bfd.detectMultiplier", int64(s.BFD.DetectMultiplier), 1, 255)
+	r.bfdTimers("spec.bfd", s.BFD.BFDTimers)
 	if a := s.BFD.Authentication; a != nil {
 		if r.oneOf("spec.bfd.authentication.method", a.Method, bfdMethods()...) {
 			r.between("spec.bfd.authentication.keyID", int64(a.KeyID), 0, 255)
@@ -64,8 +63,20 @@ func (r *report) bfd(s *BGPPeerSpec) {
 	}
 }
 
+func (r *report) bfdTimers(field string, s BFDTimers) {
+	for _, d := range []struct {
+		field string
+		value *metav1.Duration
+	}{{"transmitInterval", s.TransmitInterval}, {"receiveInterval", s.ReceiveInterval}} {
+		if v := d.value.Duration; v < minBFDInterval || v > maxBFDInterval {
+			r.addf(field+"."+d.field, fmt.Sprintf("use %v to 1m", minBFDInterval), "%v is out of range", v)
+		}
+	}
+	r.between(field+".detectMultiplier", int64(s.DetectMultiplier), 1, 255)
+}
+
 // Intervals are TransmitInterval and ReceiveInterval.
-func (s BFDSpec) Intervals() (transmit, receive time.Duration) {
+func (s BFDTimers) Intervals() (transmit, receive time.Duration) {
 	return duration(s.TransmitInterval, DefaultBFDInterval), duration(s.ReceiveInterval, DefaultBFDInterval)
 }
 

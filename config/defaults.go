@@ -67,6 +67,7 @@ func (s *RouterConfigSpec) setDefaults() {
 	if s.AcceptedPrefixLengths.IPv6 == nil {
 		s.AcceptedPrefixLengths.IPv6 = &LengthRange{Min: 32, Max: 128}
 	}
+	s.MeshBFD.setDefaults()
 	s.Drain.setDefaults()
 	s.ResilientHashing.setDefaults()
 }

@@ -78,6 +78,7 @@ const (
 // +kubebuilder:object:generate=true
 // +kubebuilder:validation:XValidation:rule="!has(self.mesh) || self.mesh != 'None' || (has(self.clusterCIDRs) && size(self.clusterCIDRs) > 0 && has(self.nodeCIDRs) && size(self.nodeCIDRs) > 0)",message="mesh None needs clusterCIDRs and nodeCIDRs: a node does not see the others"
 // +kubebuilder:validation:XValidation:rule="(has(self.mesh) && self.mesh == 'Reflectors') == has(self.reflectorSelector)",message="reflectorSelector goes with mesh Reflectors, and with no other"
+// +kubebuilder:validation:XValidation:rule="!has(self.meshBFD) || !has(self.mesh) || self.mesh != 'None'",message="meshBFD has no effect with mesh None: BGPPeers have bfd"
 type RouterConfigSpec struct {
 	// ASNumber is the nodes' autonomous system, 1 to 4294967294. Default 64512.
 	// +kubebuilder:validation:Format=int64
@@ -90,6 +91,8 @@ type RouterConfigSpec struct {
 	Mesh Mesh `json:"mesh,omitempty"`
 	// ReflectorSelector selects the nodes that reflect routes, with mesh Reflectors.
 	ReflectorSelector *metav1.LabelSelector `json:"reflectorSelector,omitempty"`
+	// MeshBFD has the nodes of a mesh watch each other's liveness (RFC 5880, RFC 5881). Default: off.
+	MeshBFD *BFDTimers `json:"meshBFD,omitempty"`
 	// ClusterID is the reflectors' cluster ID, in dotted form. Default: each reflector's router ID.
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:Pattern=`^(\d{1,3}\.){3}\d{1,3}$`

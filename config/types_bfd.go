@@ -9,6 +9,20 @@ import (
 //
 // +kubebuilder:object:generate=true
 type BFDSpec struct {
+	BFDTimers `json:",inline"`
+	// Passive waits for the neighbour's first packet.
+	Passive bool `json:"passive,omitempty"`
+	// Multihop is RFC 5883, for a neighbour that is not on a connected link, in place of RFC 5881. Default: as the
+	// session is by multihopTTL and ttlSecurity.
+	Multihop *bool `json:"multihop,omitempty"`
+	// Authentication of the packets, the same at both ends. Default: none.
+	Authentication *BFDAuthentication `json:"authentication,omitempty"`
+}
+
+// BFDTimers are how often packets are sent and how long silence is a loss.
+//
+// +kubebuilder:object:generate=true
+type BFDTimers struct {
 	// TransmitInterval is the shortest at which this node sends, 10 ms to 1 min. Default 300 ms. What is used is the
 	// larger of one end's TransmitInterval and the other's ReceiveInterval.
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('10ms') && duration(self) <= duration('1m')",message="must be 10ms to 1m"
@@ -24,13 +38,6 @@ type BFDSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=255
 	DetectMultiplier int32 `json:"detectMultiplier,omitempty"`
-	// Passive waits for the neighbour's first packet.
-	Passive bool `json:"passive,omitempty"`
-	// Multihop is RFC 5883, for a neighbour that is not on a connected link, in place of RFC 5881. Default: as the
-	// session is by multihopTTL and ttlSecurity.
-	Multihop *bool `json:"multihop,omitempty"`
-	// Authentication of the packets, the same at both ends. Default: none.
-	Authentication *BFDAuthentication `json:"authentication,omitempty"`
 }
 
 // BFDAuthentication is a method of RFC 5880 section 6.7 and its key.

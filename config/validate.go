@@ -64,6 +64,12 @@ func (r *report) reflectors(s *RouterConfigSpec) {
 	if s.ClusterID != "" {
 		r.dotted("spec.clusterID", s.ClusterID)
 	}
+	if s.MeshBFD != nil {
+		r.bfdTimers("spec.meshBFD", *s.MeshBFD)
+		if s.Mesh == MeshNone {
+			r.add("spec.meshBFD", "has no effect with mesh None", "remove it; BGPPeers have bfd")
+		}
+	}
 	switch {
 	case s.Mesh == MeshReflectors && s.ReflectorSelector == nil:
 		r.add("spec.reflectorSelector", "is missing: mesh Reflectors needs nodes that reflect", "select them by label")

@@ -30,6 +30,16 @@ func (d *draft) watch(o config.BGPPeer, p bgp.Peer) {
 	d.BFD.Peers = append(d.BFD.Peers, w)
 }
 
+// watchNode settles what BFD has to do with another node of the mesh, which is always on a link.
+func (d *draft) watchNode(p bgp.Peer) {
+	w := bfd.Peer{Name: p.Name, Address: p.Address, Off: d.spec.MeshBFD == nil}
+	if !w.Off {
+		w.MinTX, w.MinRX = d.spec.MeshBFD.Intervals()
+		w.Multiplier = int(d.spec.MeshBFD.DetectMultiplier)
+	}
+	d.BFD.Peers = append(d.BFD.Peers, w)
+}
+
 // losses are when BFD last lost peers, by name.
 func (a *Agent) losses() map[string]time.Time {
 	out := map[string]time.Time{}

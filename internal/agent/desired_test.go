@@ -145,6 +145,9 @@ func printDesired(w *strings.Builder, name string, d Desired) {
 			q.GracefulRestart, q.RestartTime, q.Hold, matchText(q.Import.Accept), matchText(q.Import.Reject), matchText(q.Export.Accept), matchText(q.Export.Reject))
 	}
 	for _, w := range d.BFD.Peers {
+		if w.Off && strings.HasPrefix(w.Name, "mesh-") {
+			continue // as ever, unless the mesh has BFD
+		}
 		p("    bfd %s %v off=%t multihop=%t/%d tx=%v rx=%v multiplier=%d passive=%t auth={%v} key=%t",
 			w.Name, w.Address, w.Off, w.Multihop, w.MaxHops, w.MinTX, w.MinRX, w.Multiplier, w.Passive, w.Auth, w.Auth.Key != "")
 	}

@@ -40,6 +40,8 @@ func (d *draft) mesh() {
 			p.Only = append([]netip.Prefix{}, d.Snapshot.PodSubnets(n)...)
 		}
 		p.ReflectorClient = self && !other
+		p.Lost = d.Lost[p.Name]
+		d.watchNode(p)
 		d.BGP.Peers = append(d.BGP.Peers, p)
 		if n.Lost {
 			d.lost++
