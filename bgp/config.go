@@ -154,6 +154,9 @@ type Peer struct {
 	// OverrideAS replaces the neighbour's own AS by ours in the paths that we send it, for neighbours that
 	// share an AS number and reach one another through us.
 	OverrideAS bool
+	// ReceivePaths takes several paths to a prefix from the neighbour, and SendPaths tells it all that are passed on, up to 255 of a prefix, and not
+	// only the best (RFC 7911).
+	ReceivePaths, SendPaths bool
 	// ReflectorClient makes the neighbour a client of ours (RFC 4456).
 	ReflectorClient bool
 	// PassOn is the next hop of what others have told us and the neighbour is told.

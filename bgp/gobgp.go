@@ -22,6 +22,8 @@ const (
 	connectRetry = 3
 	// idleAfterReset, in seconds, is how long gobgp rests after an administrative reset; its own is 30.
 	idleAfterReset = 1
+	// mostPaths is the highest bound that gobgp has on the paths of a prefix that a neighbour is told. It keeps none well: see docs/adr/0025.
+	mostPaths = 255
 	// anyOwnAS turns gobgp's own check for loops off; see loopRules.
 	anyOwnAS = 255
 )
@@ -119,6 +121,12 @@ func peerOf(c Config, p Peer, restarting bool) *api.Peer {
 	}
 	for _, fam := range p.Families {
 		af := &api.AfiSafi{Config: &api.AfiSafiConfig{Family: fam.api(), Enabled: true}}
+		if p.ReceivePaths || p.SendPaths {
+			af.AddPaths = &api.AddPaths{Config: &api.AddPathsConfig{Receive: p.ReceivePaths}}
+			if p.SendPaths {
+				af.AddPaths.Config.SendMax = mostPaths
+			}
+		}
 		if p.GracefulRestart {
 			af.MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
 			if p.LongLived > 0 {
@@ -136,7 +144,7 @@ func peerOf(c Config, p Peer, restarting bool) *api.Peer {
 // section 4.2, RFC 5492) and what the TCP connection is made of.
 func sessionKey(c Config, p Peer) string {
 	return fmt.Sprint(p.Address, p.AS, p.External, p.localAS(c), p.Port, p.Local, p.Passive, p.MultihopTTL, p.TTLSecurity, p.Hold,
-		p.Keepalive, p.Families, p.GracefulRestart, p.RestartTime, p.LongLived, p.OverrideAS, p.ReflectorClient,
+		p.Keepalive, p.Families, p.GracefulRestart, p.RestartTime, p.LongLived, p.ReceivePaths, p.SendPaths, p.OverrideAS, p.ReflectorClient,
 		p.ReflectorClient && c.ClusterID.IsValid(), c.ClusterID) + "\x00" + p.Password
 }
 

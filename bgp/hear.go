@@ -102,7 +102,7 @@ func (t *table) take(n *neighbour, u received) {
 	for _, list := range [][]gobgp.PathNLRI{u.withdrawn, u.unreached} {
 		for _, x := range list {
 			if p, ok := prefixOf(x); ok {
-				t.update(n, p, nil)
+				t.update(n, p, x.ID, nil)
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func (t *table) take(n *neighbour, u received) {
 	for _, list := range [][]gobgp.PathNLRI{u.announced, u.reached} {
 		for _, x := range list {
 			if p, ok := prefixOf(x); ok {
-				t.update(n, p, o)
+				t.update(n, p, x.ID, o)
 			}
 		}
 	}
@@ -134,8 +134,9 @@ func prefixOf(x gobgp.PathNLRI) (netip.Prefix, bool) {
 	return n.Prefix.Masked(), true
 }
 
-// update notes what a neighbour says of a prefix; nothing: it takes it back.
-func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
+// update notes what a neighbour says of a prefix; nothing: it takes it back. It may say several things at once, which it tells apart by
+// path identifiers (RFC 7911); where that is not agreed on, they are 0.
+func (t *table) update(n *neighbour, p netip.Prefix, id uint32, o *offer) {
 	r := t.routes.Get(p)
 	if r == nil {
 		if o == nil {
@@ -145,7 +146,7 @@ func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
 		r.paths = r.first[:0]
 		t.routes.Put(p, r)
 	}
-	i := slices.IndexFunc(r.paths, func(c candidate) bool { return c.from == n })
+	i := slices.IndexFunc(r.paths, func(c candidate) bool { return c.from == n && c.id == id })
 	switch {
 	case o == nil && i < 0:
 		return
@@ -157,10 +158,10 @@ func (t *table) update(n *neighbour, p netip.Prefix, o *offer) {
 		return
 	case i < 0:
 		i = 0
-		for i < len(r.paths) && (r.paths[i].from == nil || r.paths[i].from.addr.Less(n.addr)) {
+		for i < len(r.paths) && r.paths[i].before(n, id) {
 			i++
 		}
-		r.paths = slices.Insert(r.paths, i, candidate{from: n})
+		r.paths = slices.Insert(r.paths, i, candidate{from: n, id: id})
 		t.count(n, p, 1)
 	}
 	c := &r.paths[i]
@@ -200,9 +201,10 @@ func (t *table) drop(n *neighbour, before uint32, kept map[Family]bool) {
 		if kept[familyOf(r.prefix.Addr())] {
 			continue
 		}
-		i := slices.IndexFunc(r.paths, func(c candidate) bool { return c.from == n })
-		if i >= 0 && r.paths[i].session < before {
-			t.update(n, r.prefix, nil)
+		for i := len(r.paths) - 1; i >= 0; i-- {
+			if c := r.paths[i]; c.from == n && c.session < before {
+				t.update(n, r.prefix, c.id, nil)
+			}
 		}
 	}
 }
@@ -230,14 +232,15 @@ func (t *table) age(peer netip.Addr, strict bool) {
 		return
 	}
 	for r := range t.routes.All() {
-		i := slices.IndexFunc(r.paths, func(c candidate) bool { return c.from == n })
-		switch {
-		case i < 0 || n.live && r.paths[i].session == n.session:
-		case strict && r.paths[i].with.short:
-			t.update(n, r.prefix, nil)
-		case !r.paths[i].aged:
-			r.paths[i].aged = true
-			t.choose(r)
+		for i := len(r.paths) - 1; i >= 0; i-- {
+			switch c := &r.paths[i]; {
+			case c.from != n || n.live && c.session == n.session:
+			case strict && c.with.short:
+				t.update(n, r.prefix, c.id, nil)
+			case !c.aged:
+				c.aged = true
+				t.choose(r)
+			}
 		}
 	}
 }

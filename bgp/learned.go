@@ -95,6 +95,7 @@ func (t *table) setOf(cs []candidate) *pathSet {
 	if s := cs[0].with.alone; len(cs) == 1 && s != nil && s.routes > 0 {
 		return s
 	}
+	cs = canonical(cs)
 	t.key = t.key[:0]
 	for _, c := range cs {
 		t.key = c.member().append(t.key)

@@ -1,16 +1,46 @@
 package bgp
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // candidate is what one neighbour says of a prefix.
 type candidate struct {
 	from     *neighbour // nil: the path is our own
 	with     *offer
+	id       uint32 // path identifier (RFC 7911)
 	session  uint32 // of the neighbour, in which it came; an earlier one's is stale
 	accepted bool   // by the import policy
 	far      bool   // its next hop is on no link of ours
 	aged     bool   // the neighbour may be gone for good
 	said     *said  // nil where nobody was to be told
+}
+
+// before says whether a candidate stands before what a neighbour says under an identifier.
+func (c candidate) before(n *neighbour, id uint32) bool {
+	switch {
+	case c.from == nil:
+		return true
+	case c.from == n:
+		return c.id < id
+	}
+	return c.from.addr.Less(n.addr)
+}
+
+// canonical puts what one neighbour says in the order of next hops, each once: path identifiers come as they like, and routes with the same next
+// hops are to have the same set. It reuses the slice.
+func canonical(cs []candidate) []candidate {
+	for i := 1; i < len(cs); i++ {
+		if cs[i].from != nil && cs[i].from == cs[i-1].from {
+			slices.SortStableFunc(cs, func(a, b candidate) int {
+				am, bm := a.member(), b.member()
+				return cmp.Or(am.peer.Compare(bm.peer), am.hop.Compare(bm.hop))
+			})
+			return slices.CompactFunc(cs, func(a, b candidate) bool { return a.from == b.from && a.with.hop == b.with.hop })
+		}
+	}
+	return cs
 }
 
 // best keeps those of the candidates that traffic goes to, in their order; it reuses the slice. That is the
