@@ -17,6 +17,9 @@ type BFD struct {
 	// Graceful keeps the neighbour's routes over the loss of a BFD session that shares fate with its control plane
 	// (RFC 5882 section 4.3.2): BIRD's "bfd graceful", FRR's "bfd check-control-plane-failure".
 	Graceful bool
+	// Method of authentication as BIRD calls it, "meticulous keyed sha1", with Key and KeyID; none where it is empty.
+	Method, Key string
+	KeyID       int
 }
 
 func (c Config) bfd() *BFD {
@@ -34,7 +37,11 @@ func (b *bird) bfd(c Config) string {
 	if p == nil {
 		return ""
 	}
-	timers := fmt.Sprintf("{ interval %d ms; multiplier %d; }", p.Interval, p.Multiplier)
+	auth := ""
+	if p.Method != "" {
+		auth = fmt.Sprintf("authentication %s; password %q { id %d; }; ", p.Method, p.Key, p.KeyID)
+	}
+	timers := fmt.Sprintf("{ interval %d ms; multiplier %d; %s}", p.Interval, p.Multiplier, auth)
 	return fmt.Sprintf("protocol bfd { interface \"*\" %[1]s; multihop %[1]s; }\n", timers)
 }
 
