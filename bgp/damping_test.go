@@ -117,16 +117,14 @@ func TestDamping(t *testing.T) {
 		t.Fatal("changes are not counted")
 	}
 	before := p.must("count").Turns
-	var up time.Time
 	for range 5 {
-		up = time.Now()
 		come()
 		if st := p.peer("t0"); st.HeldUntil.IsZero() || len(st.Warnings) != 1 {
 			t.Errorf("not held back: %+v", st)
 		}
 		cut()
 	}
-	up = time.Now()
+	up := time.Now()
 	come()
 	if n := p.must("count").Turns; n != before {
 		t.Errorf("%d changes for the reader while the neighbour came and went", n-before)

@@ -153,12 +153,12 @@ func toldTo(c Config, p Peer) map[netip.Prefix]Path {
 }
 
 // offered is a path of ours as a peer gets it.
-func (path Path) offered(c Config, p Peer) *offer {
+func (p Path) offered(c Config, to Peer) *offer {
 	o := ourOffer()
-	if !p.internal(c) {
-		o.path = slices.Repeat([]uint32{p.localAS(c)}, 1+path.Prepend)
+	if !to.internal(c) {
+		o.path = slices.Repeat([]uint32{to.localAS(c)}, 1+p.Prepend)
 	}
-	for _, x := range patterns(path.Communities) {
+	for _, x := range patterns(p.Communities) {
 		if x.large {
 			o.large = append(o.large, x.parts)
 		} else {

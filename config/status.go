@@ -104,7 +104,7 @@ type SessionStatus struct {
 	// State by its name in RFC 4271 section 8.2.2.
 	State string `json:"state"`
 	// Since is when it came to that state.
-	Since     *metav1.Time `json:"since,omitempty"`
+	Since *metav1.Time `json:"since,omitempty"`
 	// LastError is why it is not up.
 	LastError string `json:"lastError,omitempty"`
 	// Flaps is how often it was lost. LastDown is why it was last, by the names of the RFCs, and LastDownTime when.
