@@ -47,12 +47,13 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 			return append(errs, fmt.Errorf("set policies: %w", err))
 		}
 	}
+	unmoved := s.unmoved(c, out)
 	errs = append(errs, s.withdrawFirst(ctx, c)...)
 	errs = append(errs, s.applyPaths(c)...)
 	kept, peerErrs := s.applyPeers(ctx, c)
 	errs = append(errs, peerErrs...)
 	for _, p := range kept {
-		errs = append(errs, s.reevaluate(ctx, p, !turned && (!c.passesOn() || in.same(s.in, p.Address)), out.same(s.out, p.Address))...)
+		errs = append(errs, s.reevaluate(ctx, p, !turned && (!c.passesOn() || in.same(s.in, p.Address)), unmoved(p.Address))...)
 	}
 	s.now, s.rules, s.in, s.out = c, rules, in, out
 	return errs

@@ -82,6 +82,7 @@ type raw struct {
 	table     map[netip.Prefix]rawbgp.Routes
 	withdrawn map[netip.Prefix]int
 	eor       int
+	news      int // prefixes announced or withdrawn, again or not
 }
 
 // listen opens a BGP listener in a namespace.
@@ -198,6 +199,7 @@ func (r *raw) take(m rawbgp.Received) error {
 	if u.EndOfRIB {
 		r.eor++
 	}
+	r.news += len(u.Withdrawn) + len(u.Announced)
 	for _, p := range u.Withdrawn {
 		delete(r.table, p)
 		r.withdrawn[p]++
@@ -272,6 +274,15 @@ func (r *raw) told() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// heard is of how many prefixes it was told since it was last asked, of each as often as it was told.
+func (r *raw) heard() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.news
+	r.news = 0
+	return n
 }
 
 // tor is the OPEN of the neighbour of pair.
