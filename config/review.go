@@ -10,6 +10,7 @@ import (
 // review reports what only the whole shows, and sorts the snapshot.
 func (w *build) review() {
 	w.reviewNodes()
+	w.reviewServices()
 	w.reviewPeers()
 	if s := w.snapshot.Router.Spec; s.Mesh == MeshReflectors && len(w.nodes) > 0 &&
 		!slices.ContainsFunc(w.snapshot.Nodes, w.snapshot.IsReflector) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -17,6 +18,7 @@ func (r *report) services(s *ServiceAdvertisement) {
 		return
 	}
 	r.selector("spec.services.selector", s.Selector)
+	r.seconds("spec.services.delay", s.Delay, 0, 60)
 	const kinds = "LoadBalancer, ExternalIP, ClusterIP"
 	if len(s.Addresses) == 0 {
 		r.add("spec.services.addresses", "is missing", "list some of "+kinds)
@@ -167,6 +169,17 @@ func (e Endpoints) sorted() Endpoints {
 	return e
 }
 
+// anywhere leaves out who serves, but not how.
+func (e Endpoints) anywhere() Endpoints {
+	if len(e.Ready) > 0 {
+		return Endpoints{Ready: []string{""}}
+	}
+	if len(e.Terminating) > 0 {
+		return Endpoints{Terminating: []string{""}}
+	}
+	return Endpoints{}
+}
+
 // SeenFrom leaves out the names of other nodes: a change elsewhere is no change then, unless it is the first or the
 // last endpoint there.
 func (e EndpointSlice) SeenFrom(node string) EndpointSlice {
@@ -183,6 +196,9 @@ func (e EndpointSlice) SeenFrom(node string) EndpointSlice {
 	return e
 }
 
+// Settle is Delay with its default.
+func (a ServiceAdvertisement) Settle() time.Duration { return duration(a.Delay, DefaultServiceDelay) }
+
 // Kinds are the kinds of a Service's addresses that are to be advertised, going by its labels and annotations; whether
 // and where anybody serves is another question.
 func (a ServiceAdvertisement) Kinds(s Service) []ServiceAddress {
@@ -195,11 +211,6 @@ func (a ServiceAdvertisement) Kinds(s Service) []ServiceAddress {
 	}
 	kinds, _ := advertiseKinds(text) // of a text that cannot be read: none
 	return slices.DeleteFunc(slices.Clone(kinds), func(k ServiceAddress) bool { return !slices.Contains(a.Addresses, k) })
-}
-
-// WantsServices tells whether any Advertisement is about services.
-func (s Snapshot) WantsServices() bool {
-	return slices.ContainsFunc(s.Advertisements, func(a Advertisement) bool { return a.Spec.Services != nil })
 }
 
 // ExcludesServices tells whether a node is kept out of the way of traffic to services.
@@ -235,7 +246,20 @@ func (w *build) service(c *candidate) {
 		into.Terminating = slices.Concat(into.Terminating, e.Terminating)
 	}
 	v.IPv4, v.IPv6 = v.IPv4.sorted(), v.IPv6.sorted()
+	if !v.ExternalLocal && !v.InternalLocal { // it does not matter where, and its endpoints may come and go
+		v.IPv4, v.IPv6 = v.IPv4.anywhere(), v.IPv6.anywhere()
+	}
 	w.snapshot.Services = append(w.snapshot.Services, v)
+}
+
+// reviewServices leaves out the Services that no Advertisement names: what happens to them concerns nobody.
+func (w *build) reviewServices() {
+	s := &w.snapshot
+	s.Services = slices.DeleteFunc(s.Services, func(v Service) bool {
+		return !slices.ContainsFunc(s.Advertisements, func(a Advertisement) bool {
+			return a.Spec.Services != nil && slices.ContainsFunc(a.Spec.Services.Kinds(v), func(k ServiceAddress) bool { return len(v.Addresses(k)) > 0 })
+		})
+	})
 }
 
 // namespaced tells which kinds live in namespaces.

@@ -19,7 +19,7 @@ type Snapshot struct {
 	Ranges         []AddressBlock
 	Advertisements []Advertisement
 	Nodes          []Node
-	// Services are by namespace and name. A source need not have any while nothing asks for them: see WantsServices.
+	// Services are those that Advertisements name, by namespace and name.
 	Services []Service
 	// Namespaces are the labels of namespaces by name, where a pool has a namespace selector.
 	Namespaces map[string]map[string]string

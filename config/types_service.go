@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -29,6 +30,9 @@ const (
 	ClusterAddress      ServiceAddress = "ClusterIP"    // spec.clusterIPs
 )
 
+// DefaultServiceDelay is twice the shortest time between two updates of kube-proxy's rules (minSyncPeriod).
+const DefaultServiceDelay = 2 * time.Second
+
 // ServiceAdvertisement selects addresses of Services.
 //
 // +kubebuilder:object:generate=true
@@ -43,6 +47,12 @@ type ServiceAdvertisement struct {
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 	// OptIn: of these only the Services whose annotation podroute.io/advertise asks for it.
 	OptIn bool `json:"optIn,omitempty"`
+	// Delay is how long an address has been served before a node advertises it, 0 s to 60 s: kube-proxy takes a moment
+	// to learn of an endpoint, too. Default 2 s.
+	// +kubebuilder:validation:XValidation:rule="(duration(self) >= duration('0s') && duration(self) <= duration('60s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 0s to 60s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	Delay *metav1.Duration `json:"delay,omitempty"`
 }
 
 // Service is what podroute needs of a v1 Service and of its EndpointSlices.
@@ -65,8 +75,8 @@ type Service struct {
 }
 
 // Endpoints say where a Service is served in one family, as kube-proxy sees it: by the nodes' names, sorted, each once.
-// A name is empty where it is not known, or where the reader has no use for it (config/kube tells its own node only
-// from the others).
+// A name is empty where it is not known, or where nobody has a use for it: config/kube tells its own node only from the
+// others, and a Snapshot tells no nodes where no policy is Local.
 type Endpoints struct {
 	// Ready are the nodes with endpoints that are ready and not terminating.
 	Ready []string

@@ -103,7 +103,7 @@ func TestServicesKept(t *testing.T) {
 	t.Parallel()
 	f := newFakeAPI(t)
 	f.put("nodes", nodeN1)
-	f.put("advertisements", advertised)
+	f.put("advertisements", strings.Replace(advertised, `"LoadBalancer"`, `"LoadBalancer", "ClusterIP"`, 1))
 	f.put("services", service("web", 1))
 	f.put("endpointslices", endpoints("web", "n2 ready", "n1 terminating"))
 	f.put("services", strings.Replace(service("plain", 2), `"type": "LoadBalancer", "loadBalancerClass": "c", `, "", 1))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/podroute/podroute/bgp"
 	"github.com/podroute/podroute/bgp/bfd"
@@ -46,6 +47,10 @@ type Desired struct {
 	// which Services.
 	Served  []netip.Prefix
 	Origins map[netip.Prefix]string
+	// Found is when each of Served was first found served, and Due when the next of them is to be advertised; zero: all
+	// are that shall be.
+	Found map[netip.Prefix]time.Time
+	Due   time.Time
 	// Spread is how a router spreads flows to service addresses.
 	Spread spread
 	// MinSessions is how many established sessions the readiness policy asks for.
@@ -143,11 +148,7 @@ func (d *draft) ranges() {
 			}
 		}
 	}
-	for _, v := range d.Snapshot.Pools {
-		if v.Spec.Use == config.UseLoadBalancers {
-			d.services = append(d.services, v.Spec.Prefix())
-		}
-	}
+	d.services = append(d.services, d.balancers()...)
 }
 
 // addPods adds the subnets that are in none of the ranges so far.

@@ -43,6 +43,9 @@ type Inputs struct {
 	Callers map[string]bgp.Callers
 	// Lost are when BFD last lost peers, by name.
 	Lost map[string]time.Time
+	// Now is the present, and Since the last Desired.Found: when service addresses were first found served. Nil: long ago.
+	Now   time.Time
+	Since map[netip.Prefix]time.Time
 	// Drain: this node is being drained; Withdraw: so far that its service addresses are not advertised any more.
 	Drain, Withdraw bool
 }

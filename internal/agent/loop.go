@@ -125,7 +125,8 @@ func (a *Agent) tick(ctx context.Context, now time.Time) {
 	a.prune(ctx)
 	a.summarise(ctx)
 	a.lives.settle(sinceBoot(), a.loop.pruned)
-	if a.loop.mesh.over(now) || a.loop.drain.due(now) {
+	due := a.loop.desired.Due
+	if a.loop.mesh.over(now) || a.loop.drain.due(now) || !due.IsZero() && !now.Before(due) {
 		a.reconcile(ctx)
 	}
 }
@@ -173,6 +174,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 		return
 	}
 	a.drained(&in)
+	in.Now, in.Since = time.Now(), l.since(a.restarted)
 	l.desired = desired(in)
 	a.lookFor(l.desired.Unnumbered, links)
 	l.resolver = newResolver(links)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/podroute/podroute/bgp"
 	"github.com/podroute/podroute/config"
@@ -28,8 +29,9 @@ func (d *draft) servicePaths() []bgp.Path {
 		all = append(all, p.Name)
 	}
 	s := frontage{
-		draft: d, pods: coverOf(d.pods), nodes: coverOf(d.nodes),
+		draft: d, pods: coverOf(d.pods), nodes: coverOf(d.nodes), given: coverOf(d.balancers()),
 		named: map[netip.Prefix]bool{}, owners: map[netip.Prefix][]string{}, told: map[tale]bool{},
+		found: map[netip.Prefix]time.Time{},
 	}
 	for _, ad := range ads {
 		path := pathOf(ad.Spec)
@@ -43,7 +45,7 @@ func (d *draft) servicePaths() []bgp.Path {
 	}
 	slices.SortStableFunc(s.paths, func(a, b bgp.Path) int { return comparePrefixes(a.Prefix, b.Prefix) })
 	d.NFT.Services = d.refused(ads, slices.SortedFunc(maps.Keys(s.named), comparePrefixes))
-	d.Served = slices.SortedFunc(maps.Keys(s.owners), comparePrefixes)
+	d.Served, d.Found = slices.SortedFunc(maps.Keys(s.owners), comparePrefixes), s.found
 	d.Origins = make(map[netip.Prefix]string, len(s.owners))
 	for p, owners := range s.owners {
 		slices.Sort(owners)
@@ -69,13 +71,22 @@ func (d *draft) refused(ads []config.Advertisement, named []netip.Prefix) []neti
 	if kinds[config.ClusterAddress] {
 		all = append(all, d.spec.ServicePrefixes()...)
 	}
-	for _, v := range d.Snapshot.Pools {
-		if v.Spec.Use == config.UseLoadBalancers && kinds[config.LoadBalancerAddress] {
-			all = append(all, v.Spec.Prefix())
-		}
+	if kinds[config.LoadBalancerAddress] {
+		all = append(all, d.balancers()...)
 	}
 	in := coverOf(all)
 	return append(all, slices.DeleteFunc(named, func(p netip.Prefix) bool { return in.holds(p.Addr()) })...)
+}
+
+// balancers are the pools of addresses for load balancers.
+func (d *draft) balancers() []netip.Prefix {
+	var all []netip.Prefix
+	for _, v := range d.Snapshot.Pools {
+		if v.Spec.Use == config.UseLoadBalancers {
+			all = append(all, v.Spec.Prefix())
+		}
+	}
+	return all
 }
 
 // serviceAds are the Advertisements of services that select this node: first those for named peers, which win over those
@@ -106,8 +117,10 @@ func pathOf(s config.AdvertisementSpec) bgp.Path {
 type frontage struct {
 	*draft
 	pods, nodes cover
+	given       cover                     // pools for load balancers, which may lie in the ranges of pods
 	named       map[netip.Prefix]bool     // by Advertisements, whoever serves
 	owners      map[netip.Prefix][]string // the Services that this node serves an address for
+	found       map[netip.Prefix]time.Time
 	told        map[tale]bool
 	paths       []bgp.Path
 }
@@ -135,7 +148,9 @@ func (f *frontage) add(v config.Service, ad config.Advertisement, path bgp.Path)
 			}
 			if t := (tale{ad.Name, path.Prefix}); !f.told[t] {
 				f.told[t] = true
-				f.paths = append(f.paths, path)
+				if f.settled(path.Prefix, ad.Spec.Services.Settle()) {
+					f.paths = append(f.paths, path)
+				}
 			}
 		}
 	}
@@ -155,13 +170,35 @@ func (f *frontage) serves(v config.Service, kind config.ServiceAddress, a netip.
 	return endpoints.Serving()
 }
 
+// settled tells whether an address has been served for long enough to be advertised. Whoever translates it learns of
+// its endpoints when we do, and takes a while to act; what comes before is refused.
+func (f *frontage) settled(p netip.Prefix, delay time.Duration) bool {
+	if f.Since == nil {
+		f.found[p] = time.Time{}
+		return true
+	}
+	since, known := f.Since[p]
+	if !known {
+		since = f.Now
+	}
+	f.found[p] = since
+	due := since.Add(delay)
+	if !f.Now.Before(due) {
+		return true
+	}
+	if f.Due.IsZero() || due.Before(f.Due) {
+		f.Due = due
+	}
+	return false
+}
+
 // usable tells whether an address can be a Service's, and reports where it is a pod's or a node's: a route for it
 // would take it from them.
 func (f *frontage) usable(v config.Service, kind config.ServiceAddress, i int) bool {
 	a := v.Addresses(kind)[i]
 	whose := ""
 	switch {
-	case f.pods.holds(a):
+	case f.pods.holds(a) && !f.given.holds(a):
 		whose = "pods"
 	case f.nodes.holds(a):
 		whose = "nodes"
@@ -209,4 +246,16 @@ func (c cover) holds(a netip.Addr) bool {
 		p, err := a.Prefix(bits)
 		return err == nil && c.ranges[p]
 	})
+}
+
+// since is when each service address was first found served. A first turn after a restart goes on with what was before
+// it; after a boot nothing is known of whoever translates addresses.
+func (l *loop) since(restarted bool) map[netip.Prefix]time.Time {
+	switch first := l.resolver == nil; {
+	case first && restarted:
+		return nil
+	case l.desired.Found == nil:
+		return map[netip.Prefix]time.Time{}
+	}
+	return l.desired.Found
 }

@@ -23,6 +23,7 @@ const (
 type shop struct {
 	metadata, spec string // of the Service
 	services       string // of the Advertisement
+	delayed        bool   // as it is by default
 	attributes     string
 	// endpoints are "NODE STATE"; the states are ready, terminating and unready.
 	endpoints []string
@@ -34,14 +35,14 @@ func (s shop) manifests() string {
 apiVersion: podroute.io/v1alpha1
 kind: Advertisement
 metadata: {name: services}
-spec: {services: {addresses: [LoadBalancer, ExternalIP, ClusterIP], %s}, %s}
+spec: {services: {addresses: [LoadBalancer, ExternalIP, ClusterIP], %s %s}, %s}
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: shop, %s}
 spec: {type: LoadBalancer, clusterIPs: [10.96.0.10, "fd00:96::10"], externalIPs: [198.51.100.10, "2001:db8:6::10"], %s}
 status: {loadBalancer: {ingress: [{ip: 203.0.113.10}, {ip: "2001:db8:5::10"}]}}
-`, s.services, s.attributes, s.metadata, s.spec)
+`, map[bool]string{true: "", false: "delay: 0s,"}[s.delayed], s.services, s.attributes, s.metadata, s.spec)
 	for _, family := range []string{"IPv4", "IPv6"} {
 		fmt.Fprintf(&w, `---
 apiVersion: discovery.k8s.io/v1
@@ -94,7 +95,7 @@ func TestInteropServices(t *testing.T) {
 		n := r.nodes[0]
 		before := n.snapshot(t)
 		all := []string{balancer4, balancer6, external4, external6, cluster4, cluster6}
-		s := shop{attributes: `communities: ["65010:42", "65010:1:42"], med: 42`, endpoints: []string{"elsewhere ready"}}
+		s := shop{attributes: `communities: ["65010:42", "65010:1:42"], med: 42`, delayed: true, endpoints: []string{"elsewhere ready"}}
 		r.offer(t, s)
 		r.leads(t, all, 1)
 		a, err := r.router.Attributes(netip.MustParsePrefix(balancer4))
