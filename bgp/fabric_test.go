@@ -190,7 +190,7 @@ func (r *raw) take(m rawbgp.Received) error {
 	if m.Type != rawbgp.TypeUpdate {
 		return nil
 	}
-	u, err := rawbgp.Parse(m.Body)
+	u, err := r.Parse(m.Body)
 	if err != nil {
 		return err
 	}

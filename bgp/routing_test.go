@@ -247,32 +247,39 @@ func TestReflector(t *testing.T) {
 // Clients that come up while others' routes arrive miss none of them: gobgp alone would lose one now and then.
 func TestReflectorMissesNobody(t *testing.T) {
 	t.Parallel()
-	const n = 40
-	us, torNS := pair(t)
-	var peers []Peer
-	for i := range n {
-		a := netip.AddrFrom4([4]byte{10, 0, 0, byte(10 + i)})
-		torNS.Run(t, fmt.Sprintf("ip addr add %v/24 dev e0", a))
-		peers = append(peers, Peer{Name: fmt.Sprint("p", i), Address: a, AS: 65002, Passive: true, ReflectorClient: true, Families: []Family{IPv4}})
-	}
-	_, _ = speak(t, us, nil, peers...)
-	clients := make([]*raw, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			a := peers[i].Address.String()
-			r := dial(t, torNS, a, "10.0.0.2", rawbgp.Open{AS: 65002, ID: addr(a), Hold: 90, IPv4: true})
-			_ = r.Send(rawbgp.Announce(nil, addr(a), prefixList(fmt.Sprintf("10.140.%d.0/24", i)), rawbgp.LocalPref(100)))
-			clients[i] = r
-		})
-	}
-	wg.Wait()
-	for i, r := range clients {
-		for j := range n {
-			if i != j {
-				r.announces(fmt.Sprintf("10.140.%d.0/24", j))
+	for _, paths := range []bool{false, true} {
+		t.Run(fmt.Sprint("several paths ", paths), func(t *testing.T) {
+			t.Parallel()
+			const n = 40
+			us, torNS := pair(t)
+			var peers []Peer
+			for i := range n {
+				a := netip.AddrFrom4([4]byte{10, 0, 0, byte(10 + i)})
+				torNS.Run(t, fmt.Sprintf("ip addr add %v/24 dev e0", a))
+				peers = append(peers, Peer{
+					Name: fmt.Sprint("p", i), Address: a, AS: 65002, Passive: true, ReflectorClient: true, Families: []Family{IPv4}, SendPaths: paths, ReceivePaths: true,
+				})
 			}
-		}
+			_, _ = speak(t, us, nil, peers...)
+			clients := make([]*raw, n)
+			var wg sync.WaitGroup
+			for i := range n {
+				wg.Go(func() {
+					a := peers[i].Address.String()
+					r := dial(t, torNS, a, "10.0.0.2", rawbgp.Open{AS: 65002, ID: addr(a), Hold: 90, IPv4: true, ReceivePaths: paths})
+					_ = r.Send(rawbgp.Announce(nil, addr(a), prefixList(fmt.Sprintf("10.140.%d.0/24", i)), rawbgp.LocalPref(100)))
+					clients[i] = r
+				})
+			}
+			wg.Wait()
+			for i, r := range clients {
+				for j := range n {
+					if i != j {
+						r.announces(fmt.Sprintf("10.140.%d.0/24", j))
+					}
+				}
+			}
+		})
 	}
 }
 

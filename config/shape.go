@@ -82,21 +82,8 @@ func checkStruct(r *report, path string, m map[string]any, t reflect.Type) {
 			checkShape(r, field, m[key], ft)
 			continue
 		}
-		if what := planned(t.Name() + "." + key); what != "" {
-			r.add(field, what+" is not served yet", "remove it")
-			continue
-		}
 		r.add(field, "unknown field", suggest(key, slices.Sorted(maps.Keys(fields))))
 	}
-}
-
-// planned names what a field of a later version will hold, empty if there is no such plan.
-func planned(field string) string {
-	switch field {
-	case "BGPPeerSpec.addPath":
-		return "add-path"
-	}
-	return ""
 }
 
 func checkSlice(r *report, path string, v any, t reflect.Type) {

@@ -97,6 +97,8 @@ type RouterConfigSpec struct {
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:Pattern=`^(\d{1,3}\.){3}\d{1,3}$`
 	ClusterID string `json:"clusterID,omitempty"`
+	// ReflectBestOnly has the reflectors of the mesh tell the nodes the best path to a prefix only, and not all (RFC 7911).
+	ReflectBestOnly bool `json:"reflectBestOnly,omitempty"`
 	// RouterSelector selects the nodes that are plain routers (role Router): they install and
 	// re-advertise what they accept. All others are Nodes, which never transit.
 	RouterSelector *metav1.LabelSelector `json:"routerSelector,omitempty"`

@@ -142,6 +142,8 @@ type BGPPeerSpec struct {
 	AllowOwnAS int32 `json:"allowOwnAS,omitempty"`
 	// BFD ends the session as soon as the neighbour falls silent (RFC 5880, RFC 5882).
 	BFD *BFDSpec `json:"bfd,omitempty"`
+	// AddPath exchanges several paths to a prefix with this neighbour (RFC 7911).
+	AddPath *AddPathSpec `json:"addPath,omitempty"`
 	// ReflectorClient makes the neighbour a client of ours (RFC 4456).
 	ReflectorClient bool `json:"reflectorClient,omitempty"`
 	// NextHop is the next hop of what routers and reflectors pass on to the neighbour: Self, Unchanged, or, by default,
@@ -158,6 +160,16 @@ const (
 	NextHopSelf      NextHop = "Self"      // this router
 	NextHopUnchanged NextHop = "Unchanged" // whoever this router was told
 )
+
+// AddPathSpec says in which directions several paths to a prefix are exchanged.
+//
+// +kubebuilder:object:generate=true
+type AddPathSpec struct {
+	// Receive takes several paths from the neighbour; those of equal cost are used side by side.
+	Receive bool `json:"receive,omitempty"`
+	// Send tells the neighbour all paths that a router or reflector passes on, and not only the best.
+	Send bool `json:"send,omitempty"`
+}
 
 // PeerTimers of a session (RFC 4271 section 4.2 and 10).
 //

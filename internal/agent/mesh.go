@@ -40,6 +40,8 @@ func (d *draft) mesh() {
 			p.Only = append([]netip.Prefix{}, d.Snapshot.PodSubnets(n)...)
 		}
 		p.ReflectorClient = self && !other
+		// All are ready to hear several paths, so that only the reflectors' own ends change with the mesh.
+		p.ReceivePaths, p.SendPaths = true, self && !d.spec.ReflectBestOnly
 		p.Lost = d.Lost[p.Name]
 		d.watchNode(p)
 		d.BGP.Peers = append(d.BGP.Peers, p)

@@ -43,6 +43,9 @@ func (d *draft) peer(p config.BGPPeer, name string, addr netip.Addr) (bgp.Peer, 
 	peer.MultihopTTL, peer.TTLSecurity = int(s.MultihopTTL), int(s.TTLSecurity)
 	peer.AllowOwnAS = int(s.AllowOwnAS)
 	peer.ReflectorClient = s.ReflectorClient
+	if s.AddPath != nil {
+		peer.ReceivePaths, peer.SendPaths = s.AddPath.Receive, s.AddPath.Send
+	}
 	peer.PassOn = map[config.NextHop]bgp.PassOn{
 		config.NextHopSelf: bgp.PassOnSelf, config.NextHopUnchanged: bgp.PassOnUnchanged,
 	}[s.NextHop]

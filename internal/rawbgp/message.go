@@ -72,6 +72,7 @@ type Open struct {
 	IPv4, IPv6      bool   // multiprotocol capabilities (RFC 4760)
 	GracefulRestart *GracefulRestart
 	ExtendedNextHop bool // IPv4 with an IPv6 next hop (RFC 8950)
+	ReceivePaths    bool // several paths to a prefix (RFC 7911); the neighbour must send them
 	Capabilities    []byte
 }
 
@@ -91,6 +92,12 @@ func (o Open) Message() []byte {
 	caps = append(caps, 2, 0) // route refresh (RFC 2918)
 	if o.ExtendedNextHop {
 		caps = append(caps, 5, 6, 0, 1, 0, 1, 0, 2)
+	}
+	if o.ReceivePaths {
+		caps = append(caps, 69, byte(4*len(afis)))
+		for _, afi := range afis {
+			caps = append(caps, 0, afi, 1, 1)
+		}
 	}
 	caps = append(caps, 65, 4)
 	caps = binary.BigEndian.AppendUint32(caps, o.AS)

@@ -17,6 +17,7 @@ type Session struct {
 	// Peer is the body of the neighbour's OPEN.
 	Peer []byte
 	r    *bufio.Reader
+	ids  bool // prefixes come with path identifiers
 }
 
 // Received is a message that came in, without its header.
@@ -36,7 +37,7 @@ func (c *Closed) Error() string { return fmt.Sprintf("NOTIFICATION %d/%d", c.Cod
 
 // Handshake exchanges OPEN and KEEPALIVE over a connection, which it closes when it fails.
 func Handshake(conn net.Conn, o Open, timeout time.Duration) (*Session, error) {
-	s := &Session{Conn: conn, r: bufio.NewReaderSize(conn, 1<<16)}
+	s := &Session{Conn: conn, r: bufio.NewReaderSize(conn, 1<<16), ids: o.ReceivePaths}
 	_ = conn.SetDeadline(time.Now().Add(timeout))
 	err := s.handshake(o)
 	if err != nil {
@@ -110,11 +111,17 @@ type Routes struct {
 	ASPath               []uint32
 	Attrs                map[byte][]byte // all of them, by type
 	EndOfRIB             bool
+	PathIDs              bool // the prefixes came with path identifiers
 }
 
+// Parse reads the body of an UPDATE of this session's.
+func (s *Session) Parse(body []byte) (Routes, error) { return parse(body, s.ids) }
+
 // Parse reads the body of an UPDATE.
-func Parse(body []byte) (Routes, error) {
-	out := Routes{Attrs: map[byte][]byte{}}
+func Parse(body []byte) (Routes, error) { return parse(body, false) }
+
+func parse(body []byte, ids bool) (Routes, error) {
+	out := Routes{Attrs: map[byte][]byte{}, PathIDs: ids}
 	withdrawn, rest, err := block(body)
 	if err != nil {
 		return out, err
@@ -123,10 +130,10 @@ func Parse(body []byte) (Routes, error) {
 	if err != nil {
 		return out, err
 	}
-	if out.Withdrawn, err = prefixes(withdrawn, false); err != nil {
+	if out.Withdrawn, err = out.prefixes(withdrawn, false); err != nil {
 		return out, err
 	}
-	if out.Announced, err = prefixes(nlri, false); err != nil {
+	if out.Announced, err = out.prefixes(nlri, false); err != nil {
 		return out, err
 	}
 	for len(attrs) > 0 {
@@ -165,12 +172,12 @@ func (r *Routes) take(a Attr) (err error) {
 		}
 		n := int(a.Value[3])
 		r.NextHop, _ = netip.AddrFromSlice(a.Value[4 : 4+min(n, 16)])
-		r.Announced, err = prefixes(a.Value[5+n:], a.Value[1] == 2)
+		r.Announced, err = r.prefixes(a.Value[5+n:], a.Value[1] == 2)
 	case AttrMPUnreach:
 		if len(a.Value) < 3 {
 			return errors.New("short MP_UNREACH_NLRI")
 		}
-		r.Withdrawn, err = prefixes(a.Value[3:], a.Value[1] == 2)
+		r.Withdrawn, err = r.prefixes(a.Value[3:], a.Value[1] == 2)
 	}
 	return err
 }
@@ -201,9 +208,15 @@ func nextAttr(b []byte) (Attr, []byte, error) {
 	return a, b[off+n:], nil
 }
 
-func prefixes(b []byte, v6 bool) ([]netip.Prefix, error) {
+func (r *Routes) prefixes(b []byte, v6 bool) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for len(b) > 0 {
+		if r.PathIDs {
+			if len(b) < 5 {
+				return nil, errors.New("bad NLRI")
+			}
+			b = b[4:]
+		}
 		bits := int(b[0])
 		n := (bits + 7) / 8
 		if len(b) < 1+n || !v6 && bits > 32 || bits > 128 {
