@@ -43,37 +43,7 @@ func (f *frr) write(c Config) error {
 	}
 	tags := f.tags(c.Tags, c.AS)
 	for _, fam := range []string{"ipv4", "ipv6"} {
-		fmt.Fprintf(&s, " address-family %s unicast\n", fam)
-		if c.Multipath {
-			s.WriteString("  maximum-paths 8\n  maximum-paths ibgp 8\n")
-		}
-		for _, n := range c.Neighbors {
-			if !n.carries(fam) {
-				continue
-			}
-			fmt.Fprintf(&s, "  neighbor %v activate\n  neighbor %v soft-reconfiguration inbound\n", zoneless(n), zoneless(n))
-			if n.ReflectorClient {
-				fmt.Fprintf(&s, "  neighbor %v route-reflector-client\n", zoneless(n))
-			}
-			if n.OverrideAS {
-				fmt.Fprintf(&s, "  neighbor %v as-override\n", zoneless(n))
-			}
-			if n.NextHopSelf {
-				fmt.Fprintf(&s, "  neighbor %v next-hop-self force\n", zoneless(n))
-			}
-			if n.AddPath {
-				fmt.Fprintf(&s, "  neighbor %v addpath-tx-all-paths\n", zoneless(n))
-			}
-			if tags != "" {
-				fmt.Fprintf(&s, "  neighbor %v route-map tags out\n", zoneless(n))
-			}
-		}
-		for _, p := range c.Announce {
-			if p.Addr().Is4() == (fam == "ipv4") {
-				fmt.Fprintf(&s, "  network %v\n", p)
-			}
-		}
-		s.WriteString(" exit-address-family\n")
+		s.WriteString(f.family(c, fam, tags != ""))
 	}
 	s.WriteString(tags)
 	if err := f.writeBFD(c); err != nil {
@@ -86,6 +56,43 @@ func (f *frr) write(c Config) error {
 		return err
 	}
 	return f.file("bgpd.conf", s.String())
+}
+
+// family is what concerns one address family.
+func (f *frr) family(c Config, fam string, tagged bool) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, " address-family %s unicast\n", fam)
+	if c.Multipath {
+		s.WriteString("  maximum-paths 8\n  maximum-paths ibgp 8\n")
+	}
+	for _, n := range c.Neighbors {
+		if !n.carries(fam) {
+			continue
+		}
+		fmt.Fprintf(&s, "  neighbor %v activate\n  neighbor %v soft-reconfiguration inbound\n", zoneless(n), zoneless(n))
+		if n.ReflectorClient {
+			fmt.Fprintf(&s, "  neighbor %v route-reflector-client\n", zoneless(n))
+		}
+		if n.OverrideAS {
+			fmt.Fprintf(&s, "  neighbor %v as-override\n", zoneless(n))
+		}
+		if n.NextHopSelf {
+			fmt.Fprintf(&s, "  neighbor %v next-hop-self force\n", zoneless(n))
+		}
+		if n.AddPath {
+			fmt.Fprintf(&s, "  neighbor %v addpath-tx-all-paths\n", zoneless(n))
+		}
+		if tagged {
+			fmt.Fprintf(&s, "  neighbor %v route-map tags out\n", zoneless(n))
+		}
+	}
+	for _, p := range c.Announce {
+		if p.Addr().Is4() == (fam == "ipv4") {
+			fmt.Fprintf(&s, "  network %v\n", p)
+		}
+	}
+	s.WriteString(" exit-address-family\n")
+	return s.String()
 }
 
 // tags is a route map that puts attributes on everything.
