@@ -140,6 +140,9 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10
 	AllowOwnAS int32 `json:"allowOwnAS,omitempty"`
+	// OverrideAS has a router put its own AS number in the place of the neighbour's in the paths that it passes on to
+	// it: for neighbours of one AS that reach each other through it.
+	OverrideAS bool `json:"overrideAS,omitempty"`
 	// BFD ends the session as soon as the neighbour falls silent (RFC 5880, RFC 5882).
 	BFD *BFDSpec `json:"bfd,omitempty"`
 	// AddPath exchanges several paths to a prefix with this neighbour (RFC 7911).

@@ -42,6 +42,11 @@ func (d *draft) peer(p config.BGPPeer, name string, addr netip.Addr) (bgp.Peer, 
 	}
 	peer.MultihopTTL, peer.TTLSecurity = int(s.MultihopTTL), int(s.TTLSecurity)
 	peer.AllowOwnAS = int(s.AllowOwnAS)
+	peer.OverrideAS = s.OverrideAS
+	if s.OverrideAS && (d.Role != roleRouter || peer.AS == d.AS) {
+		d.problem(object, "spec.overrideAS", "has no effect on node "+d.node.Name+": only a router passes on routes of others to another AS",
+			"make it a router (routerSelector of RouterConfig), or remove overrideAS")
+	}
 	peer.ReflectorClient = s.ReflectorClient
 	if s.AddPath != nil {
 		peer.ReceivePaths, peer.SendPaths = s.AddPath.Receive, s.AddPath.Send

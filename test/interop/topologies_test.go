@@ -303,3 +303,24 @@ func TestInteropMesh(t *testing.T) {
 		}
 	})
 }
+
+// TestInteropOverrideAS: two routers of one AS, of the daemon's kind, learn of each other through a podroute router.
+func TestInteropOverrideAS(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "topologies: neighbours of one AS behind a router of ours (overrideAS)"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		r := newShared(t, kind, 65001, 65001, "router")
+		for _, p := range outside {
+			inKernel(t, r.node, p, 1)
+		}
+		manifests := strings.ReplaceAll(r.manifest(""), "  asNumber: 65001\n", "  asNumber: 65001\n  overrideAS: true\n")
+		r.configure(t, "fabric.yaml", manifests)
+		r.via(t, 1)
+		nstest.Within(t, waitRoute, func() error {
+			a, err := r.spine.Attributes(outside[0])
+			if err == nil && !slices.Equal(a.ASPath, []uint32{64601, 64601}) {
+				err = fmt.Errorf("the AS path is %v, want our own AS twice", a.ASPath)
+			}
+			return err
+		})
+	})
+}
