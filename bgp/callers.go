@@ -53,10 +53,11 @@ type callers struct {
 	changed chan struct{}
 	agenda  *agenda
 
-	mu     sync.Mutex
-	ranges []Range
-	known  map[netip.Addr]*caller
-	full   map[string]bool
+	mu      sync.Mutex
+	ranges  []Range
+	known   map[netip.Addr]*caller
+	full    map[string]bool
+	earlier map[string][]netip.Addr // of an earlier life, until there are ranges
 }
 
 // caller is one of them: the name of its range, when it called or was last there, and for how long it is waited for.
@@ -76,6 +77,14 @@ func (s *Speaker) Callers() map[string]Callers { return s.callers.list() }
 
 // CallersChanged signals that Callers would answer otherwise than before.
 func (s *Speaker) CallersChanged() <-chan struct{} { return s.callers.changed }
+
+// Remember makes the callers of an earlier life those of this one, as far as Config.Ranges have room for them. It is for
+// before the first Set.
+func (s *Speaker) Remember(earlier map[string][]netip.Addr) {
+	s.callers.mu.Lock()
+	defer s.callers.mu.Unlock()
+	s.callers.earlier = earlier
+}
 
 func (k *callers) list() map[string]Callers {
 	k.mu.Lock()
@@ -134,13 +143,7 @@ func (k *callers) called(addr netip.Addr) {
 		x.seen = time.Now()
 		return
 	}
-	n := 0
-	for _, x := range k.known {
-		if x.name == r.Name {
-			n++
-		}
-	}
-	if n >= r.Most {
+	if n := k.count(r); n >= r.Most {
 		if !k.full[r.Name] {
 			k.full[r.Name] = true
 			k.log.Warn("a neighbour called that is one too many", "peer", r.Name, "address", addr, "neighbours", n)
@@ -148,10 +151,38 @@ func (k *callers) called(addr netip.Addr) {
 		}
 		return
 	}
+	k.add(r, addr)
+	k.log.Info("a neighbour has called", "peer", r.Name, "address", addr)
+}
+
+func (k *callers) add(r Range, addr netip.Addr) {
 	k.known[addr] = &caller{r.Name, time.Now(), answered}
 	k.agenda.set(netip.Addr{}, sweep, time.Now().Add(sweepEvery))
-	k.log.Info("a neighbour has called", "peer", r.Name, "address", addr)
 	signal(k.changed)
+}
+
+// count is how many neighbours a range has.
+func (k *callers) count(r Range) (n int) {
+	for _, x := range k.known {
+		if x.name == r.Name {
+			n++
+		}
+	}
+	return n
+}
+
+// remember takes over what an earlier life knew.
+func (k *callers) remember() {
+	for _, r := range k.ranges {
+		for _, addr := range k.earlier[r.Name] {
+			if o, ok := k.of(addr); ok && o.Name == r.Name && k.known[addr] == nil && k.count(r) < r.Most {
+				k.add(r, addr)
+			}
+		}
+	}
+	if len(k.ranges) > 0 {
+		k.earlier = nil
+	}
 }
 
 // set says which ranges there are, and returns those whose keys are to go and to come.
@@ -179,6 +210,7 @@ func (k *callers) set(ranges []Range) (gone, added []Range) {
 			signal(k.changed)
 		}
 	}
+	k.remember()
 	maps.DeleteFunc(k.full, func(name string, _ bool) bool {
 		return !slices.ContainsFunc(ranges, func(r Range) bool { return r.Name == name && r.Most == most[name] })
 	})

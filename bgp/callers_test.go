@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -185,5 +186,24 @@ func TestRanges(t *testing.T) {
 	c.ListenPort = -1
 	if out, errs, _ := c.checked(); len(out.Ranges) != 0 || len(errs) != 5 {
 		t.Errorf("without a listener: %v, %v", out.Ranges, errs)
+	}
+}
+
+// Those who called an earlier life are known from the start, as far as there is room.
+func TestRemember(t *testing.T) {
+	t.Parallel()
+	k := newCallers(slog.New(slog.DiscardHandler), newAgenda())
+	k.earlier = map[string][]netip.Addr{"any": {addr("10.0.0.1"), addr("10.9.0.1"), addr("10.0.0.2"), addr("10.0.0.3")}, "gone": {addr("10.0.0.4")}}
+	k.set(nil)
+	k.set([]Range{{Name: "any", Prefix: pfx("10.0.0.0/24"), Most: 2}})
+	if got := fmt.Sprint(k.list()); got != "map[any:{[10.0.0.1 10.0.0.2] false}]" {
+		t.Error(got)
+	}
+	k.sweep(func(netip.Addr) (is, was bool) { return false, true })
+	k.known[addr("10.0.0.1")].seen = time.Now().Add(-forgotten - time.Second)
+	k.sweep(func(netip.Addr) (is, was bool) { return false, true })
+	k.set(k.ranges)
+	if got := fmt.Sprint(k.list()); got != "map[any:{[10.0.0.2] false}]" {
+		t.Error(got)
 	}
 }

@@ -1,12 +1,58 @@
 package agent
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/podroute/podroute/bgp"
 	"github.com/podroute/podroute/config"
 )
+
+// callersFile, in the run folder, names those who have called: after a restart of the agent they are called back at once, as
+// neighbours whose addresses are configured are, and need not call again.
+const callersFile = "callers"
+
+// recall has the speaker know whom an earlier run knew, if this one is its heir.
+func (a *Agent) recall() {
+	text, err := os.ReadFile(filepath.Join(a.RunDir, callersFile))
+	if !a.restarted || errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	earlier := map[string][]netip.Addr{}
+	if err == nil {
+		err = json.Unmarshal(text, &earlier)
+	}
+	if err != nil {
+		a.Log.Warn("who has called earlier runs cannot be read: they have to call again", "err", err)
+	}
+	a.speaker.Remember(earlier)
+}
+
+// noteCallers writes down who has called.
+func (a *Agent) noteCallers() error {
+	now := map[string][]netip.Addr{}
+	for name, c := range a.speaker.Callers() {
+		now[name] = c.Addresses
+	}
+	text, err := json.Marshal(now)
+	file := filepath.Join(a.RunDir, callersFile)
+	if err == nil {
+		err = os.WriteFile(file+".new", text, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
+		return fmt.Errorf("note who has called: %w", err)
+	}
+	return nil
+}
 
 // callers are the BGPPeers that are whoever calls from a prefix: the addresses from which calls are heard, and a session
 // with each who has called. One that is a peer by another name, or a node of the mesh, is that.

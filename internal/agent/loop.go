@@ -107,6 +107,9 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.stir()
 		case <-a.speaker.CallersChanged():
 			a.reconcile(work)
+			if err := a.noteCallers(); err != nil {
+				a.Log.Warn("after a restart those who have called must call again", "err", err)
+			}
 		case <-a.bfd.Changed():
 			a.forsake(work)
 		case <-a.loop.call:
@@ -126,7 +129,7 @@ func (a *Agent) tick(ctx context.Context, now time.Time) {
 	a.summarise(ctx)
 	a.lives.settle(sinceBoot(), a.loop.pruned)
 	due := a.loop.desired.Due
-	if a.loop.mesh.over(now) || a.loop.drain.due(now) || !due.IsZero() && !now.Before(due) {
+	if a.loop.mesh.over(now) || a.loop.drain.due(now) || a.vigil.quiet() || !due.IsZero() && !now.Before(due) {
 		a.reconcile(ctx)
 	}
 }

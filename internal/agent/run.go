@@ -162,6 +162,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
 	a.speaker = bgp.New(bgp.Options{Log: o.Log.With("part", "bgp"), Name: o.NodeName, Version: o.Version})
+	a.recall()
 	a.finder = ndp.New(ndp.Options{Log: o.Log.With("part", "ndp")})
 	a.bfd = bfd.New(bfd.Options{Log: o.Log.With("part", "bfd"), Apart: o.BFD})
 	a.vigil = &vigil{log: o.Log.With("part", "drain"), counts: a.table.Counts, changed: a.stir, begun: make(chan struct{}, 1)}

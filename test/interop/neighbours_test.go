@@ -3,6 +3,7 @@ package interop
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/podroute/podroute/internal/nstest"
@@ -39,6 +40,16 @@ func TestInteropNeighboursByPrefix(t *testing.T) {
 			return nil
 		})
 		r.exchanged(t, 1)
+		// Over a restart of the agent it is known: it is called back, and its routes stay in the kernel.
+		changes := n.kernelChanges(t)
+		n.signal(syscall.SIGTERM)
+		n.start(t)
+		nstest.Within(t, waitSession, func() error { return n.hasPeers(names...) })
+		n.ready(t)
+		r.exchanged(t, 1)
+		if text := changes.String(); strings.Contains(text, "Deleted "+outside[0].String()) {
+			t.Errorf("the kernel lost a route while the agent restarted:\n%s", text)
+		}
 		r.router.Kill()
 		r.tor.Run(t, "ip link set port1 down")
 		nstest.Within(t, waitSession, func() error { return n.hasPeers() })
