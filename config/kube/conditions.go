@@ -77,7 +77,9 @@ func (s *Source) writeVerdicts(ctx context.Context) error {
 			w := word{conditions: []metav1.Condition{c}, counts: e.counts}
 			if f, ok := fills[name]; ok && kind == "AddressPool" {
 				w.conditions = append(w.conditions, freeCondition(f, e.generation))
-				w.counts = config.PoolCounts{Given: &f.Given, Free: &f.Free}
+				if !f.unknown {
+					w.counts = config.PoolCounts{Given: &f.Given, Free: &f.Free}
+				}
 			}
 			if !w.news(e) {
 				continue

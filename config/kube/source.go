@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/podroute/podroute/config"
-	"github.com/podroute/podroute/config/vip"
 )
 
 // Options of a Source.
@@ -57,7 +56,7 @@ type Source struct {
 	mu       sync.Mutex
 	snapshot *config.Snapshot // nil before the first
 	judged   map[string]judgement
-	fills    map[string]vip.Fill // of pools for load balancers, while this agent leads
+	fills    map[string]fill // of pools for load balancers, while this agent leads
 }
 
 // startPatience is how long a start waits for the API where an earlier agent has kept a Snapshot.

@@ -44,7 +44,6 @@ type giver struct {
 	tell    chan struct{}       // there are Events to write
 	fills   map[string]vip.Fill // as of the last Plan
 	toldAt  time.Time           // when they were last handed over
-	refused bool                // it is logged that the API refuses the Services
 }
 
 // giveAddresses is the leader's: it never fails, it tries again.
@@ -98,7 +97,9 @@ func (g *giver) turn(ctx context.Context) (time.Duration, error) {
 	}
 	g.begin(ctx)
 	if synced, _, err := g.follower.shelf.standing(); !synced {
-		g.unreadable(err)
+		if apierrors.IsForbidden(err) {
+			g.hand(unknownFills(pools))
+		}
 		return idle, nil
 	}
 	services := g.services()
@@ -185,12 +186,19 @@ func (g *giver) end() {
 	g.hand(nil)
 }
 
-// unreadable says that nothing is given because the Services cannot be read.
-func (g *giver) unreadable(err error) {
-	if apierrors.IsForbidden(err) && !g.refused {
-		g.refused = true
-		g.log.Warn("Services get no addresses: the API refuses to show them; apply the permissions of podroute's service account anew", "error", err)
+// unknownFills say that nothing is known, because the API refuses to show the Services.
+func unknownFills(pools []config.AddressPool) map[string]fill {
+	all := map[string]fill{}
+	for _, p := range pools {
+		all[p.Name] = fill{unknown: true}
 	}
+	return all
+}
+
+// fill is how full a pool is, as far as that is known.
+type fill struct {
+	vip.Fill
+	unknown bool
 }
 
 // services are the entries of all Services, by key, with what was written and the watch has not told of yet.
@@ -238,11 +246,15 @@ func (g *giver) tellFills() time.Duration {
 		return rest
 	}
 	g.toldAt = time.Now()
-	g.hand(g.fills)
+	all := map[string]fill{}
+	for name, f := range g.fills {
+		all[name] = fill{Fill: f}
+	}
+	g.hand(all)
 	return idle
 }
 
-func (g *giver) hand(fills map[string]vip.Fill) {
+func (g *giver) hand(fills map[string]fill) {
 	g.mu.Lock()
 	g.Source.fills = fills
 	g.mu.Unlock()
@@ -250,9 +262,12 @@ func (g *giver) hand(fills map[string]vip.Fill) {
 }
 
 // freeCondition says whether a pool has addresses for Services to come.
-func freeCondition(f vip.Fill, generation int64) metav1.Condition {
+func freeCondition(f fill, generation int64) metav1.Condition {
 	c := metav1.Condition{Type: config.ConditionFree, Status: metav1.ConditionTrue, Reason: "Free", Message: "addresses are free", ObservedGeneration: generation}
 	switch {
+	case f.unknown:
+		c.Status, c.Reason = metav1.ConditionUnknown, "Unreadable"
+		c.Message = "the API refuses to show the Services, and none gets an address: apply the permissions of podroute's service account anew"
 	case f.Disabled:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "Disabled", "the pool is disabled: Services keep what they have, and get nothing new"
 	case f.Free == 0:

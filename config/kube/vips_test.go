@@ -2,6 +2,7 @@ package kube
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -128,6 +129,27 @@ func TestDue(t *testing.T) {
 		b := e.object.Value.(*balanced)
 		if got := due(b, v).same(b, e); got != c.same {
 			t.Errorf("%s: the same: %v", name, got)
+		}
+	}
+}
+
+// TestFreeCondition: what a pool says of itself.
+func TestFreeCondition(t *testing.T) {
+	t.Parallel()
+	strays := []string{"192.0.2.1 of a/s"}
+	for want, f := range map[string]fill{
+		"True Free: addresses are free": {Fill: vip.Fill{Free: 1}},
+		"True ExcludedInUse: addresses are free; excluded and still in use: 192.0.2.1 of a/s": {Fill: vip.Fill{Free: 1, Strays: strays}},
+		"False Exhausted: no address is free: add a pool, or have Services share addresses; excluded and still in use: 192.0.2.1 of a/s": {
+			Fill: vip.Fill{Strays: strays},
+		},
+		"False Disabled: the pool is disabled: Services keep what they have, and get nothing new": {Fill: vip.Fill{Free: 1, Disabled: true}},
+		"Unknown Unreadable: the API refuses to show the Services, and none gets an address: apply the permissions of podroute's service account anew": unknownFills(
+			[]config.AddressPool{{ObjectMeta: metav1.ObjectMeta{Name: "p"}}})["p"],
+	} {
+		c := freeCondition(f, 3)
+		if got := fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message); got != want || c.ObservedGeneration != 3 {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }
