@@ -31,7 +31,7 @@ RUN ?=
 MODULES := $(shell find . -path './.?*' -prune -o -name go.mod -printf '%h ')
 
 DEMO_PACKAGES := iproute2 iputils-ping procps util-linux
-TEST_PACKAGES := $(DEMO_PACKAGES) bird2 frr gobgpd openbgpd nftables tcpdump tshark conntrack gcc libc6-dev
+TEST_PACKAGES := $(DEMO_PACKAGES) bird2 frr gobgpd openbgpd pmacct nftables tcpdump tshark conntrack gcc libc6-dev
 CHECK_PACKAGES := protobuf-compiler
 E2E_PACKAGES := iproute2 iputils-ping procps util-linux bird2 frr runit etcd-server containerd runc conntrack nftables iptables \
 	socat ebtables tcpdump curl netcat-openbsd bind9-dnsutils iperf busybox-static containernetworking-plugins
