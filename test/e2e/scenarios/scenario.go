@@ -32,7 +32,7 @@ type Group struct {
 func All() []Group {
 	return []Group{
 		{"The Kubernetes network model", model()},
-		{"Services, probes", services()},
+		{"Services, probes", append(services(), advertised()...)},
 		{"Operation, under traffic", slices.Concat(operation(), draining(), memory())},
 		{"Nodes that come and go, under traffic", nodes()},
 		{"Crowds of pods", crowds()},
