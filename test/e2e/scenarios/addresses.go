@@ -114,7 +114,9 @@ func (t *T) advertise(ctx context.Context, addresses []netip.Addr, want ...strin
 		for _, ip := range addresses {
 			var have []string
 			for _, n := range cluster.Nodes() {
-				var list struct{ Routes []struct{ Prefix, Origin string } }
+				var list struct {
+					Routes []struct{ Prefix, Origin string }
+				}
 				if err := t.tell(ctx, n.Name, &list, "routes", "--advertised"); err != nil {
 					return err
 				}
