@@ -41,8 +41,18 @@ func (s *Speaker) handOver(ctx context.Context, c Config, old, p Peer) error {
 		}
 	}
 	err := s.drop(ctx, old, old.Password != p.Password)
+	s.sessions.hand(p.Address)
 	s.agenda.set(p.Address, endStale, time.Now().Add(p.RestartTime))
 	return errors.Join(err, s.enter(ctx, c, p, true))
+}
+
+// hand notes that a session was ended to be taken anew.
+func (s *sessions) hand(peer netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.byAddr[peer]; x != nil {
+		x.handed = true
+	}
 }
 
 // isUp says whether a session is established.

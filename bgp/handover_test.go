@@ -32,7 +32,9 @@ func TestHandOver(t *testing.T) {
 		t.Errorf("after the change: %+v", st)
 	}
 	p.learns(both...)
-	r = dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
+	open := tor()
+	open.GracefulRestart.Forwarding = false // it has not restarted, and does not say
+	r = dial(t, torNS, "10.0.0.1", "10.0.0.2", open)
 	if gr := capabilities(r.Peer)[64]; len(gr) < 2 || gr[0]&0x80 == 0 {
 		t.Errorf("graceful restart capability %v does not say that we have restarted", gr)
 	}

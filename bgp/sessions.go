@@ -50,6 +50,7 @@ type session struct {
 
 	stale      bool // lost with its routes kept
 	staleSince time.Time
+	handed     bool                 // it was lost because we wanted a new session
 	longUntil  map[Family]time.Time // the restart time was over, and routes are kept until then
 	silent     bool                 // lost because the hold timer ran out
 	ending     ending

@@ -48,7 +48,8 @@ const (
 )
 
 // back notes that a neighbour whose routes are kept is back. Families for which it did not keep forwarding, or which its new
-// OPEN does not name, lose them at once (RFC 4724 section 4.2).
+// OPEN does not name, lose them at once (RFC 4724 section 4.2). A neighbour from which we took a new session has not restarted, and need not say
+// that it has kept forwarding: gobgp does not.
 func (s *sessions) back(x *session) {
 	addr := x.peer.Address
 	s.agenda.cancel(addr, restartOver, longLivedOver)
@@ -57,10 +58,11 @@ func (s *sessions) back(x *session) {
 	}
 	forwarding := map[Family]bool{}
 	for fam, kept := range x.graceful {
-		if kept {
+		if kept || x.handed {
 			forwarding[fam] = true
 		}
 	}
+	x.handed = false
 	s.table.ended(addr, forwarding)
 	switch {
 	case len(forwarding) > 0:
