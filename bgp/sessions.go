@@ -319,7 +319,7 @@ func reasonOf(st apiutil.PeerState) (Reason, string) {
 	case api.PeerState_DISCONNECT_REASON_BAD_PEER_AS:
 		return ReasonBadAS, "OPEN Message Error, Bad Peer AS: the neighbour has another AS number than configured"
 	case api.PeerState_DISCONNECT_REASON_INVALID_MSG:
-		return ReasonBadMessage, "the neighbour answered OPEN with something else"
+		return ReasonBadMessage, "the neighbour refused our OPEN: it may have another AS number for us, or our router ID; its log says which"
 	case api.PeerState_DISCONNECT_REASON_ADMIN_DOWN, api.PeerState_DISCONNECT_REASON_DECONFIGURED,
 		api.PeerState_DISCONNECT_REASON_UNSPECIFIED:
 		return ReasonReconfigured, "ended by us"

@@ -35,7 +35,7 @@ func (n *node) kernelChanges(t *testing.T) *nstest.Output {
 // both routers have goes through the other one. Its routes come back in the end.
 func TestInteropFlaps(t *testing.T) {
 	t.Parallel()
-	routers.Feature{Name: "filters: a router that comes and goes changes nothing in the kernel after the fifth time"}.Each(t, func(t *testing.T, kind routers.Kind) {
+	routers.Feature{Name: "sessions: a router that comes and goes changes nothing in the kernel after its fifth loss"}.Each(t, func(t *testing.T, kind routers.Kind) {
 		n, _ := newDualHomed(t, kind, func(_ int, c *routers.Config) {
 			for i := range c.Neighbors {
 				c.Neighbors[i].GracefulRestart = false

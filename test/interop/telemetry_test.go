@@ -53,3 +53,55 @@ func TestInteropTelemetry(t *testing.T) {
 		}
 	})
 }
+
+// TestInteropBadAS: the two ends disagree about an AS number; who says so first is named, and what it says.
+func TestInteropBadAS(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		name, feature  string
+		asNumber, ours uint32 // of the router as we have it, and of us as the router has it
+		want           string
+	}{
+		{"router", "telemetry: a router with another AS number than configured is named (Bad Peer AS)", 65009, 64601, "OPEN Message Error, Bad Peer AS"},
+		{"node", "telemetry: a router that takes us for another AS refuses our OPEN, and is named", torAS, 64609, "the neighbour refused our OPEN: it may have another AS number for us"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			routers.Feature{Name: x.feature}.Each(t, func(t *testing.T, kind routers.Kind) {
+				tor, n := nstest.New(t), newNode(t, "n1")
+				nstest.Veth(t, tor, "port", n.NS, "eth0")
+				tor.Run(t, "ip addr add 10.0.1.0/31 dev port")
+				n.Run(t, "ip addr add 10.0.1.1/31 dev eth0")
+				routers.Start(t, tor, kind, routers.Config{
+					AS: torAS, RouterID: netip.MustParseAddr("10.255.0.1"),
+					Neighbors: []routers.Neighbor{{Address: netip.MustParseAddr("10.0.1.1"), AS: x.ours, OwnFamily: true}},
+				})
+				n.configure(t, "as.yaml", fmt.Sprintf(`
+apiVersion: podroute.io/v1alpha1
+kind: RouterConfig
+metadata: {name: default}
+spec: {asNumber: 64601, mesh: None, clusterCIDRs: [10.244.0.0/16], nodeCIDRs: [10.0.0.0/16]}
+---
+apiVersion: podroute.io/v1alpha1
+kind: BGPPeer
+metadata: {name: tor}
+spec: {address: 10.0.1.0, asNumber: %d, families: [IPv4]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDR: 10.244.1.0/24}
+status: {addresses: [{type: InternalIP, address: 10.0.1.1}]}
+`, x.asNumber))
+				n.start(t)
+				nstest.Within(t, waitSession, func() error {
+					all, err := n.sessions()
+					if err == nil && (len(all) != 1 || all[0].State == "Established" || !strings.Contains(all[0].LastError, x.want)) {
+						err = fmt.Errorf("want %s, have %+v", x.want, all)
+					}
+					return err
+				})
+			})
+		})
+	}
+}
