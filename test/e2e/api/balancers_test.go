@@ -277,14 +277,18 @@ func (w *balancerWorld) requests() {
 	w.t.Helper()
 	w.create("asks", noted(config.AnnotationLoadBalancerIPs, "10.50.0.7, fd00:50::7"))
 	w.becomes("asks", "10.50.0.7 fd00:50::7", "AddressAssigned")
+	event := func(service, reason, words string) {
+		w.Eventually("an Event of "+service+" says "+words, within, func() bool {
+			out := w.Kubectl("get", "events", "-n", "default", "--field-selector", "involvedObject.name="+service+",reason="+reason, "-o", "jsonpath={.items[*].message}")
+			return strings.Contains(out, words)
+		})
+	}
+	event("asks", "AddressAssigned", "has 10.50.0.7, fd00:50::7")
 	w.create("asks-too", noted(config.AnnotationLoadBalancerIPs, "10.50.0.7"))
 	if has := w.becomes("asks-too", "*", "AddressTaken"); len(has) != 1 || !strings.HasPrefix(has[0], "fd00:50::") {
 		w.t.Errorf("a Service whose IPv4 address is refused has %v", has)
 	}
-	w.Eventually("an Event says so", within, func() bool {
-		out := w.Kubectl("get", "events", "-n", "default", "--field-selector", "involvedObject.name=asks-too,reason=AddressRefused", "-o", "jsonpath={.items[*].message}")
-		return strings.Contains(out, "10.50.0.7 is in use by Service default/asks: give both the same annotation")
-	})
+	event("asks-too", "AddressRefused", "10.50.0.7 is in use by Service default/asks: give both the same annotation")
 	w.create("both", func(s *corev1.Service) {
 		require := corev1.IPFamilyPolicyRequireDualStack
 		s.Spec.IPFamilyPolicy, s.Spec.LoadBalancerIP = &require, "10.51.0.1"
