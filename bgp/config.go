@@ -222,6 +222,9 @@ type Via struct {
 	Addr netip.Addr
 	// Peer is the name of the neighbour that announced it.
 	Peer string
+	// Leaving: the neighbour asks for other ways (RFC 8326), and there are some: flows that are under way may stay, no other is
+	// to go there. It stands behind those that are not leaving.
+	Leaving bool
 }
 
 // PeerState is the state of a session.

@@ -174,6 +174,7 @@ func (t *table) update(n *neighbour, p netip.Prefix, id uint32, o *offer) {
 // choose works out anew which paths of a route are best, and queues it for the reader if others are.
 func (t *table) choose(r *route) {
 	t.field = best(append(t.field[:0], r.paths...))
+	t.field = append(t.field, lingering(r.paths, t.field)...)
 	next := t.setOf(t.field)
 	if next != r.now {
 		if next != nil {

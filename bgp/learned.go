@@ -50,6 +50,8 @@ type route struct {
 type member struct {
 	peer netip.Addr
 	hop  netip.Addr
+	// lingers: see lingering.
+	lingers bool
 }
 
 // pathSet is a set of paths in the order of their neighbours. Its members never change.
@@ -119,11 +121,14 @@ func (c candidate) member() member {
 	if c.from == nil {
 		return member{}
 	}
-	return member{peer: c.from.addr, hop: c.with.hop}
+	return member{peer: c.from.addr, hop: c.with.hop, lingers: c.lingers}
 }
 
 // append writes a member in a form of its own, as a part of a set's key.
 func (m member) append(b []byte) []byte {
+	if m.lingers {
+		b = append(b, '~')
+	}
 	for _, a := range []netip.Addr{m.peer, m.hop} {
 		raw, zone := a.AsSlice(), a.Zone()
 		b = append(b, byte(len(raw)), byte(len(zone)))
@@ -137,11 +142,13 @@ func (m member) append(b []byte) []byte {
 // than all that neighbours say.
 func (t *table) viaOf(members []member) []Via {
 	var out []Via
+	members = slices.Clone(members)
+	slices.SortStableFunc(members, func(a, b member) int { return int(boolTo1(a.lingers)) - int(boolTo1(b.lingers)) })
 	for _, m := range members {
 		if !m.peer.IsValid() {
 			return nil
 		}
-		via := Via{Addr: m.hop}
+		via := Via{Addr: m.hop, Leaving: m.lingers}
 		if n := t.peers[m.peer]; n != nil {
 			via.Peer = n.name
 		}

@@ -24,6 +24,7 @@ type offer struct {
 	communities    []uint32
 	large          [][3]uint32
 	worn           bool       // LLGR_STALE
+	leaving        bool       // an external neighbour asks for other ways (RFC 8326)
 	short          bool       // NO_LLGR
 	originator     netip.Addr // RFC 4456
 	alone          *pathSet   // the set of this path only, once there was one
@@ -35,7 +36,6 @@ func ourOffer() *offer { return &offer{localPref: defaultLocalPref} }
 // read takes in path attributes. LOCAL_PREF of an external neighbour is ignored (RFC 4271 section 5.1.5).
 func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 	o := ourOffer()
-	leaving := false
 	for _, a := range attrs {
 		switch a := a.(type) {
 		case *gobgp.PathAttributeOrigin:
@@ -53,7 +53,7 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 			o.med = a.Value
 		case *gobgp.PathAttributeCommunities:
 			o.worn, o.short = slices.Contains(a.Value, llgrStale), slices.Contains(a.Value, noLLGR)
-			leaving = slices.Contains(a.Value, shutdown)
+			o.leaving = !n.internal && slices.Contains(a.Value, shutdown)
 			o.communities = append(o.communities, a.Value...)
 		case *gobgp.PathAttributeLargeCommunities:
 			for _, c := range a.Values {
@@ -63,7 +63,7 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 			o.originator = a.Value
 		}
 	}
-	if leaving && !n.internal {
+	if o.leaving {
 		o.localPref = 0 // RFC 8326 section 4.3
 	}
 	o.hop = nextHop(attrs, n.addr.Zone())
@@ -73,7 +73,7 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 // same says whether two offers are worth the same; neighbours say the same in many UPDATEs.
 func (o *offer) same(p *offer) bool {
 	return p != nil && o.hop == p.hop && o.unordered == p.unordered && o.origin == p.origin && o.localPref == p.localPref &&
-		o.med == p.med && o.worn == p.worn && o.short == p.short && o.originator == p.originator && slices.Equal(o.path, p.path) &&
+		o.med == p.med && o.worn == p.worn && o.leaving == p.leaving && o.short == p.short && o.originator == p.originator && slices.Equal(o.path, p.path) &&
 		slices.Equal(o.communities, p.communities) && slices.Equal(o.large, p.large)
 }
 

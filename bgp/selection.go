@@ -14,6 +14,7 @@ type candidate struct {
 	accepted bool   // by the import policy
 	far      bool   // its next hop is on no link of ours
 	aged     bool   // the neighbour may be gone for good
+	lingers  bool   // see lingering
 	said     *said  // nil where nobody was to be told
 }
 
@@ -69,6 +70,24 @@ func best(cs []candidate) []candidate {
 	}
 	cs = leastMED(cs)
 	return least(cs, func(c candidate) uint32 { return boolTo1(c.from != nil && c.from.internal) }) // d
+}
+
+// lingering are those of the candidates that would be chosen if their neighbours did not ask for other ways (RFC 8326), beside those that are: flows
+// that are under way there may stay for as long as the neighbours do.
+func lingering(cs, chosen []candidate) []candidate {
+	asks := func(c candidate) bool { return c.with != nil && c.with.leaving }
+	if len(chosen) == 0 || asks(chosen[0]) || !slices.ContainsFunc(cs, asks) {
+		return nil
+	}
+	cs = slices.Clone(cs)
+	for i, c := range cs {
+		if asks(c) {
+			o := *c.with
+			o.localPref = defaultLocalPref
+			cs[i].with, cs[i].lingers = &o, true
+		}
+	}
+	return slices.DeleteFunc(best(cs), func(c candidate) bool { return !c.lingers })
 }
 
 // least keeps the candidates with the smallest value.

@@ -261,3 +261,58 @@ func TestOtherLogMessagesAreNotOurs(t *testing.T) {
 		t.Error("a message of another kind was kept from the sessions")
 	}
 }
+
+// TestLingering: who asks for other ways is left beside those who do not, if it would be chosen otherwise, and where there are others.
+func TestLingering(t *testing.T) {
+	t.Parallel()
+	a, b, i := &neighbour{name: "a"}, &neighbour{name: "b"}, &neighbour{name: "i", internal: true}
+	path := func(n *neighbour, leaving bool, length int) candidate {
+		o := ourOffer()
+		o.path = make([]uint32, length)
+		if o.leaving = leaving; leaving {
+			o.localPref = 0
+		}
+		return candidate{from: n, with: o, accepted: true}
+	}
+	for name, x := range map[string]struct {
+		candidates []candidate
+		best, want string // names
+	}{
+		"nobody leaves":          {[]candidate{path(a, false, 1), path(b, false, 1)}, "a b", ""},
+		"one of two":             {[]candidate{path(a, true, 1), path(b, false, 1)}, "b", "a"},
+		"it was the better one":  {[]candidate{path(a, true, 1), path(b, false, 2)}, "b", "a"},
+		"it was no good anyway":  {[]candidate{path(a, true, 2), path(b, false, 1)}, "b", ""},
+		"all":                    {[]candidate{path(a, true, 1), path(b, true, 1)}, "a b", ""},
+		"one that is not taken":  {[]candidate{func() candidate { c := path(a, true, 1); c.accepted = false; return c }(), path(b, false, 1)}, "b", ""},
+		"beside an internal one": {[]candidate{path(a, true, 1), path(i, false, 1)}, "i", "a"},
+		"beside our own":         {[]candidate{{with: ourOffer(), accepted: true}, path(a, true, 0)}, "own", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			names := func(cs []candidate) string {
+				var all []string
+				for _, c := range cs {
+					if c.from == nil {
+						all = append(all, "own")
+					} else {
+						all = append(all, c.from.name)
+					}
+				}
+				return strings.Join(all, " ")
+			}
+			chosen := best(slices.Clone(x.candidates))
+			if got := names(chosen); got != x.best {
+				t.Errorf("chosen: %q, want %q", got, x.best)
+			}
+			left := lingering(x.candidates, chosen)
+			if got := names(left); got != x.want {
+				t.Errorf("lingering: %q, want %q", got, x.want)
+			}
+			for _, c := range left {
+				if !c.member().lingers {
+					t.Errorf("%s does not say so", c.from.name)
+				}
+			}
+		})
+	}
+}

@@ -6,8 +6,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// DefaultDrainTimeout is how long the traffic of a node that is drained may take to fade.
-const DefaultDrainTimeout = 5 * time.Minute
+// Defaults of DrainSpec.
+const (
+	DefaultDrainTimeout  = 5 * time.Minute
+	DefaultWithdrawAfter = 2 * time.Second
+)
 
 // DrainSpec says when nodes are drained by themselves, and how long that may take.
 //
@@ -15,6 +18,12 @@ const DefaultDrainTimeout = 5 * time.Minute
 type DrainSpec struct {
 	// OnCordon drains a node as long as its spec.unschedulable is true: from kubectl cordon or drain to uncordon.
 	OnCordon bool `json:"onCordon,omitempty"`
+	// WithdrawAfter is how long service addresses stay advertised, with GRACEFUL_SHUTDOWN, unless their traffic fades
+	// before, 1 s to 1 h. Default 2 s. Routers that let flows end in their own time have as long for it.
+	// +kubebuilder:validation:XValidation:rule="(duration(self) >= duration('1s') && duration(self) <= duration('3600s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 1s to 3600s"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	WithdrawAfter *metav1.Duration `json:"withdrawAfter,omitempty"`
 	// Timeout is how long traffic is waited for to fade, 1 s to 24 h, before what still comes is reported. Default 5 min.
 	// +kubebuilder:validation:XValidation:rule="(duration(self) >= duration('1s') && duration(self) <= duration('86400s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 1s to 86400s"
 	// +kubebuilder:validation:Type=string
@@ -56,8 +65,14 @@ type ResilientHashingSpec struct {
 }
 
 func (s *DrainSpec) setDefaults() {
-	if s != nil && s.Timeout == nil {
+	if s == nil {
+		return
+	}
+	if s.Timeout == nil {
 		s.Timeout = &metav1.Duration{Duration: DefaultDrainTimeout}
+	}
+	if s.WithdrawAfter == nil {
+		s.WithdrawAfter = &metav1.Duration{Duration: DefaultWithdrawAfter}
 	}
 }
 
@@ -78,6 +93,7 @@ func (s *ResilientHashingSpec) setDefaults() {
 func (r *report) drain(s *RouterConfigSpec) {
 	if d := s.Drain; d != nil {
 		r.seconds("spec.drain.timeout", d.Timeout, 1, 24*3600)
+		r.seconds("spec.drain.withdrawAfter", d.WithdrawAfter, 1, 3600)
 	}
 	if h := s.ResilientHashing; h != nil {
 		r.between("spec.resilientHashing.buckets", int64(h.Buckets), 2, 16384)
@@ -92,6 +108,14 @@ func (s RouterConfigSpec) DrainTimeout() time.Duration {
 		return DefaultDrainTimeout
 	}
 	return duration(s.Drain.Timeout, DefaultDrainTimeout)
+}
+
+// WithdrawAfter is how long service addresses of a node that is drained stay advertised.
+func (s RouterConfigSpec) WithdrawAfter() time.Duration {
+	if s.Drain == nil {
+		return DefaultWithdrawAfter
+	}
+	return duration(s.Drain.WithdrawAfter, DefaultWithdrawAfter)
 }
 
 // Hashing are the buckets of resilient hashing, 0 where it is off, and its two timers.

@@ -97,8 +97,7 @@ func (g *aggregates) routes() []routes.Route {
 
 // usable tells whether traffic can go this way.
 func (l *loop) usable(vias []bgp.Via) bool {
-	hops, _ := l.resolver.resolve(vias)
-	return len(hops) > 0
+	return len(l.resolver.resolve(vias).hops) > 0
 }
 
 // recount takes in a change of what is learned.

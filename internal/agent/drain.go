@@ -18,9 +18,6 @@ import (
 // one has hidden from them, while this one still works. Then the service addresses are withdrawn. Pod subnets stay while
 // pods stay. See docs/adr/0087.
 
-// askFirst is how long neighbours are asked before service addresses are withdrawn.
-const askFirst = 2 * time.Second
-
 // drainFile, in the run folder, is there while the operator wants this node drained; it holds since when. It is gone with
 // the boot: a machine that has been worked on comes back by itself.
 const drainFile = "drain"
@@ -35,13 +32,14 @@ type drain struct {
 	// since is when neighbours were first asked; zero: this node is not drained. because says who wants it.
 	since   time.Time
 	because []string
+	// patience is how long neighbours are asked, if traffic does not fade before.
+	patience time.Duration
 	// withdrawn is when the service addresses were first left out.
 	withdrawn time.Time
 }
 
-// set takes in who wants this node drained. In a first turn, of an agent that has just started, there is nobody to
-// ask: what this node does not advertise yet it need not advertise at all.
-func (d *drain) set(config []string, first bool, now time.Time) {
+// set takes in who wants this node drained, and whether the asking is over anyway.
+func (d *drain) set(config []string, over bool, now time.Time) {
 	d.because = nil
 	if !d.wish.IsZero() {
 		d.because = append(d.because, becauseOperator)
@@ -54,14 +52,14 @@ func (d *drain) set(config []string, first bool, now time.Time) {
 	case d.since.IsZero():
 		d.since = now
 	}
-	if d.withdrawn.IsZero() && (first || now.Sub(d.since) >= askFirst) {
+	if d.withdrawn.IsZero() && (over || d.due(now)) {
 		d.withdrawn = now
 	}
 }
 
 // due tells whether it is time for the second step.
 func (d *drain) due(now time.Time) bool {
-	return !d.since.IsZero() && d.withdrawn.IsZero() && now.Sub(d.since) >= askFirst
+	return !d.since.IsZero() && d.withdrawn.IsZero() && now.Sub(d.since) >= d.patience
 }
 
 // readWish reads the operator's wish of an earlier run; zero: there is none.
@@ -119,11 +117,13 @@ func (a *Agent) wish(ctx context.Context, drained bool) (because []string, err e
 	return because, err
 }
 
-// drained settles for a turn whether this node is drained, and how far.
+// drained settles for a turn whether this node is drained, and how far. In the first turn of an agent there is nobody to
+// ask: what this node does not advertise yet it need not advertise at all.
 func (a *Agent) drained(in *Inputs) {
-	l := &a.loop
+	l, spec := &a.loop, in.Snapshot.Router.Spec
 	first := l.resolver == nil
-	l.drain.set(in.Snapshot.Router.Spec.DrainedBecause(l.node), first, time.Now())
+	l.drain.patience = spec.WithdrawAfter()
+	l.drain.set(spec.DrainedBecause(l.node), first || a.vigil.quiet(), time.Now())
 	in.Drain, in.Withdraw = !l.drain.since.IsZero(), !l.drain.withdrawn.IsZero()
 }
 

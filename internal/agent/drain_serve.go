@@ -58,9 +58,8 @@ func (o *operator) Drain(req *agentpb.DrainRequest, out grpc.ServerStreamingServ
 
 // stageFor is the stage for a caller who has a patience, and an idea of what has to fade, of his own.
 func stageFor(r *agentpb.DrainReport, forwarded, late bool) string {
-	stage := r.GetStage()
-	if stage == stageAsking {
-		return stage
+	if r.GetStage() == stageAsking && !late {
+		return stageAsking
 	}
 	seconds := make([]second, 0, len(r.GetSeconds()))
 	for _, s := range r.GetSeconds() {

@@ -21,7 +21,8 @@ import (
 func TestDrainSteps(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
-	var d drain
+	const askFirst = 2 * time.Second
+	d := drain{patience: askFirst}
 	d.set(nil, true, now)
 	if !d.since.IsZero() || d.due(now) {
 		t.Errorf("nobody wants it, and there is a drain: %+v", d)
@@ -52,7 +53,7 @@ func TestDrainSteps(t *testing.T) {
 		t.Errorf("nobody wants it any more: %+v", d)
 	}
 
-	d = drain{wish: now}
+	d = drain{wish: now, patience: askFirst}
 	d.set(nil, true, later)
 	if d.withdrawn != later {
 		t.Error("an agent that starts drained advertises service addresses for a moment")

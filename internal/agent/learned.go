@@ -76,14 +76,17 @@ func (a *Agent) stream(ctx context.Context) {
 // not usable is noted.
 func (a *Agent) route(p netip.Prefix, vias []bgp.Via) (routes.Route, bool) {
 	l := &a.loop
-	hops, err := l.resolver.resolve(vias)
-	if err != nil {
-		l.unresolved[p] = err
+	res := l.resolver.resolve(vias)
+	if res.err != nil {
+		l.unresolved[p] = res.err
 	}
-	if len(hops) == 0 {
+	if len(res.hops) == 0 {
 		return routes.Route{}, false
 	}
-	r := routes.Route{Dst: p, NextHops: hops, Hashing: l.desired.Spread.of(p)}
+	r := routes.Route{Dst: p, NextHops: res.hops, Hashing: l.desired.Spread.of(p)}
+	if r.Hashing.Buckets > 0 && res.lasting != nil {
+		r.NextHops = res.lasting // buckets of flows that are under way stay, those that are idle go to others
+	}
 	for _, s := range l.desired.Sources {
 		if s.Is4() == p.Addr().Is4() {
 			r.Src = s

@@ -129,7 +129,7 @@ func (a *Agent) tick(ctx context.Context, now time.Time) {
 	a.summarise(ctx)
 	a.lives.settle(sinceBoot(), a.loop.pruned)
 	due := a.loop.desired.Due
-	if a.loop.mesh.over(now) || a.loop.drain.due(now) || !due.IsZero() && !now.Before(due) {
+	if a.loop.mesh.over(now) || a.loop.drain.due(now) || a.vigil.quiet() || !due.IsZero() && !now.Before(due) {
 		a.reconcile(ctx)
 	}
 }

@@ -26,28 +26,36 @@ type resolver struct {
 
 type resolved struct {
 	hops []routes.NextHop
-	err  error
+	// lasting are hops and, with as little weight as can be, those that ask for other ways (RFC 8326); nil: there are none.
+	lasting []routes.NextHop
+	err     error
 }
+
+// fullWeight beside 1 is the largest difference that the kernel knows.
+const fullWeight = 256
 
 func newResolver(links []routes.Link) *resolver {
 	return &resolver{links: uplinks(links), sets: map[string]resolved{}}
 }
 
 // resolve returns the usable next hops of a set and, beside them, why others of the set are not.
-func (r *resolver) resolve(vias []bgp.Via) ([]routes.NextHop, error) {
+func (r *resolver) resolve(vias []bgp.Via) resolved {
 	if len(vias) == 0 {
-		return nil, nil
+		return resolved{}
 	}
 	if r.last != &vias[0] {
 		r.last, r.that = &vias[0], r.lookUp(vias)
 	}
-	return r.that.hops, r.that.err
+	return r.that
 }
 
 func (r *resolver) lookUp(vias []bgp.Via) resolved {
 	var key strings.Builder
 	for _, v := range vias {
 		key.WriteString(v.Addr.String())
+		if v.Leaving {
+			key.WriteByte('~')
+		}
 		key.WriteByte(' ')
 	}
 	if known, ok := r.sets[key.String()]; ok {
@@ -55,6 +63,7 @@ func (r *resolver) lookUp(vias []bgp.Via) resolved {
 	}
 	var res resolved
 	seen := map[netip.Addr]bool{}
+	var leaving []routes.NextHop
 	for _, v := range vias {
 		if seen[v.Addr] {
 			continue
@@ -62,6 +71,9 @@ func (r *resolver) lookUp(vias []bgp.Via) resolved {
 		seen[v.Addr] = true
 		l, ok := onLink(r.links, v.Addr)
 		switch {
+		case v.Leaving && (!ok || !l.Up): // nobody misses it
+		case v.Leaving:
+			leaving = append(leaving, routes.NextHop{Addr: v.Addr.WithZone(""), Link: l.Index, Weight: 1})
 		case !ok:
 			res.err = errors.Join(res.err, fmt.Errorf(
 				"next hop %v of peer %s is on none of this node's links: let the peer set itself as next hop", v.Addr, v.Peer))
@@ -70,6 +82,13 @@ func (r *resolver) lookUp(vias []bgp.Via) resolved {
 		default:
 			res.hops = append(res.hops, routes.NextHop{Addr: v.Addr.WithZone(""), Link: l.Index})
 		}
+	}
+	if len(leaving) > 0 && len(res.hops) > 0 {
+		for _, h := range res.hops {
+			h.Weight = fullWeight
+			res.lasting = append(res.lasting, h)
+		}
+		res.lasting = append(res.lasting, leaving...)
 	}
 	r.sets[key.String()] = res
 	return res

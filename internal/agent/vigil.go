@@ -37,6 +37,13 @@ type watched struct {
 	Timeout          time.Duration
 }
 
+// quiet tells whether traffic has faded while neighbours are still asked for other ways.
+func (v *vigil) quiet() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.stage == stageAsking && len(v.seconds) >= quietFor && fading(v.seconds, false)
+}
+
 // second counts the packets of one second of a drain.
 type second struct {
 	// Number of the second since the drain began; Withdrawn: the service addresses were, from its start.
@@ -175,21 +182,16 @@ func (v *vigil) judge(now time.Time) string {
 	return stageWithdrawn
 }
 
-// faded tells whether traffic has, to service addresses or whatever is forwarded, since those were withdrawn.
+// faded tells whether traffic has, to service addresses or also whatever is forwarded, since those were withdrawn.
 func faded(seconds []second, forwarded bool) bool {
-	if len(seconds) < quietFor {
-		return false
-	}
-	for _, s := range seconds[len(seconds)-quietFor:] {
-		n := s.Services
-		if forwarded {
-			n = s.Forwarded
-		}
-		if !s.Withdrawn || n > calm {
-			return false
-		}
-	}
-	return true
+	return len(seconds) >= quietFor && seconds[len(seconds)-quietFor].Withdrawn && fading(seconds, forwarded)
+}
+
+// fading tells whether traffic was calm in the last seconds.
+func fading(seconds []second, forwarded bool) bool {
+	return !slices.ContainsFunc(seconds[len(seconds)-quietFor:], func(s second) bool {
+		return s.Services > calm || forwarded && s.Forwarded > calm
+	})
 }
 
 // say logs a new stage.

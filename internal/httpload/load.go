@@ -68,11 +68,17 @@ type Load struct {
 
 // Start asks for a page over connections that dial makes, until Stop.
 func Start(path string, dial func() (net.Conn, error)) *Load {
-	l := &Load{dial: dial, path: path, stop: make(chan struct{}), kept: map[string]*Outcome{}}
-	l.wg.Go(l.renew)
+	l := StartNew(path, dial)
 	for range keptCount {
 		l.wg.Go(l.keep)
 	}
+	return l
+}
+
+// StartNew is Start without connections that are kept.
+func StartNew(path string, dial func() (net.Conn, error)) *Load {
+	l := &Load{dial: dial, path: path, stop: make(chan struct{}), kept: map[string]*Outcome{}}
+	l.wg.Go(l.renew)
 	return l
 }
 
@@ -96,21 +102,24 @@ func (l *Load) renew() {
 	}
 }
 
-func (l *Load) once() (string, error) {
+func (l *Load) once() (string, error) { return l.Ask(l.path) }
+
+// Ask asks for a page over a new connection, by the way; it is not counted.
+func (l *Load) Ask(path string) (string, error) {
 	c, err := l.dial()
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = c.Close() }()
-	return l.ask(c, bufio.NewReader(c))
+	return ask(path, c, bufio.NewReader(c))
 }
 
 // ask asks over a connection. It does not try again, as a client library might.
-func (l *Load) ask(c net.Conn, r *bufio.Reader) (string, error) {
+func ask(path string, c net.Conn, r *bufio.Reader) (string, error) {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}
-	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: service\r\n\r\n", l.path); err != nil {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: service\r\n\r\n", path); err != nil {
 		return "", err
 	}
 	answer, err := http.ReadResponse(r, nil)
@@ -148,7 +157,7 @@ func (l *Load) use(c net.Conn, tick <-chan time.Time) {
 	r, owner := bufio.NewReader(c), ""
 	for {
 		began := time.Now()
-		who, err := l.ask(c, r)
+		who, err := ask(l.path, c, r)
 		if owner == "" {
 			owner = who
 		}
@@ -191,10 +200,28 @@ func (l *Load) Stop() (fresh Outcome, kept map[string]Outcome) {
 	return l.fresh, kept
 }
 
+// Slow is the page that takes its time: a letter of the name every SlowStep, over and over, SlowSteps times.
+const (
+	Slow      = "/slow"
+	SlowStep  = 100 * time.Millisecond
+	SlowSteps = 30
+)
+
 // Serve answers HTTP on a listener with a name, until the listener is closed by the function that it returns.
 func Serve(on net.Listener, name string) (stop func()) {
-	s := &http.Server{ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, name)
+	s := &http.Server{ReadHeaderTimeout: patience, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != Slow {
+			_, _ = io.WriteString(w, name)
+			return
+		}
+		tick := time.NewTicker(SlowStep)
+		defer tick.Stop()
+		for i := range SlowSteps {
+			if _, err := io.WriteString(w, name[i%len(name):][:1]); err != nil || http.NewResponseController(w).Flush() != nil {
+				return
+			}
+			<-tick.C
+		}
 	})}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Serve(on) }() // ends with Close

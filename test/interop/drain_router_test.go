@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/podroute/podroute/internal/httpload"
 	"github.com/podroute/podroute/internal/nstest"
 )
 
@@ -95,5 +96,61 @@ func TestDrainRouter(t *testing.T) {
 		if who != n.name && (o.Failed > 0 || len(o.By) != 1) {
 			t.Errorf("connections with %s, which stays: %v", who, o)
 		}
+	}
+}
+
+// TestDrainLetsFinish: where the router keeps what is under way, and the node has patience, requests that take their time
+// come to their end on a node that is drained, and none is cut.
+func TestDrainLetsFinish(t *testing.T) {
+	t.Parallel()
+	o := rackOptions{nodes: 3, config: "  drain: {withdrawAfter: 60s}\n  resilientHashing: {idleTimer: 1s}\n"}
+	r, _ := newPodrouteRack(t, o)
+	client, n := r.serve(t, o), r.nodes[0]
+	l := httpload.StartNew("/", dialService(client))
+	nstest.Within(t, 10*time.Second, func() error {
+		if a := l.Answers(); len(a) != 3 {
+			return fmt.Errorf("answers come from %v", a)
+		}
+		return nil
+	})
+	const slow = 40
+	type answer struct {
+		text string
+		err  error
+	}
+	answers := make(chan answer, slow)
+	for range slow {
+		go func() {
+			text, err := l.Ask(httpload.Slow)
+			answers <- answer{text, err}
+		}()
+	}
+	time.Sleep(5 * httpload.SlowStep)
+	report, code := n.drain(t, "--timeout", "90s")
+	if code != 0 || report.Stage != "Faded" || len(report.Seconds) > 50 {
+		t.Errorf("drain exits with %d: %+v", code, report)
+	}
+	var came []int
+	for _, s := range report.Seconds {
+		came = append(came, s.Services)
+	}
+	t.Logf("drained in %d s; packets by second: %v", len(report.Seconds), came)
+	by := map[string]int{}
+	for range slow {
+		a := <-answers
+		if a.err != nil || len(a.text) != httpload.SlowSteps {
+			t.Errorf("a request that was under way: %q, %v", a.text, a.err)
+			continue
+		}
+		by[a.text[:2]]++
+	}
+	t.Logf("requests that took %v: %v", httpload.SlowSteps*httpload.SlowStep, by)
+	if by["n1"] == 0 {
+		t.Error("none of them was with the node that was drained")
+	}
+	if fresh, _ := l.Stop(); fresh.Failed > 0 || fresh.Sent < 500 {
+		t.Errorf("over new connections: %v", fresh)
+	} else {
+		t.Logf("over new connections: %v", fresh)
 	}
 }

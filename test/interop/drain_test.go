@@ -147,14 +147,17 @@ func serve(t testing.TB, ns *nstest.NS, name string) {
 }
 
 // startLoad asks for the service.
-func startLoad(from *nstest.NS) *httpload.Load {
-	return httpload.Start("/", func() (c net.Conn, err error) {
+func startLoad(from *nstest.NS) *httpload.Load { return httpload.Start("/", dialService(from)) }
+
+// dialService connects to the service.
+func dialService(from *nstest.NS) func() (net.Conn, error) {
+	return func() (c net.Conn, err error) {
 		err = from.Do(func() (err error) {
 			c, err = net.DialTimeout("tcp", netip.AddrPortFrom(service, 80).String(), 5*time.Second)
 			return err
 		})
 		return c, err
-	})
+	}
 }
 
 // served waits until the router's kernel leads to the service over so many nodes.
