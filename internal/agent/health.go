@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -19,6 +21,9 @@ func listenHealth(ctx context.Context, address string) (net.Listener, error) {
 		return nil, nil
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if six, ok := strings.CutPrefix(address, "127.0.0.1:"); ok && errors.Is(err, syscall.EADDRNOTAVAIL) { // a host without any IPv4
+		ln, err = new(net.ListenConfig).Listen(ctx, "tcp", "[::1]:"+six)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen for health probes: %w: choose another --health-address", err)
 	}
