@@ -95,18 +95,20 @@ func follow(ctx context.Context, client agentpb.AgentClient, req *agentpb.DrainR
 
 // progress is a report in a line.
 func progress(r *agentpb.DrainReport) string {
+	text := ""
 	switch r.GetStage() {
 	case stageAsking:
-		return fmt.Sprintf("asking %d neighbours to use other ways", r.GetSessions())
+		text = fmt.Sprintf("%d service addresses to be withdrawn, %d of %d sessions asked for other ways", len(r.GetWithdrawn()), r.GetSessionsTold(), r.GetSessions())
 	case stageWithdrawn:
-		text := fmt.Sprintf("%d service addresses withdrawn, %d of %d sessions told", len(r.GetWithdrawn()), r.GetSessionsTold(), r.GetSessions())
-		if n := len(r.GetSeconds()); n > 0 {
-			s := r.GetSeconds()[n-1]
-			text += fmt.Sprintf("; %d s: %d packets/s to them, %d forwarded", s.GetSecond(), s.GetServices(), s.GetForwarded())
-		}
-		return text
+		text = fmt.Sprintf("%d service addresses withdrawn, %d of %d sessions told", len(r.GetWithdrawn()), r.GetSessionsTold(), r.GetSessions())
+	default:
+		return ""
 	}
-	return ""
+	if n := len(r.GetSeconds()); n > 0 {
+		s := r.GetSeconds()[n-1]
+		text += fmt.Sprintf("; %d s: %d packets/s to them, %d forwarded", s.GetSecond(), s.GetServices(), s.GetForwarded())
+	}
+	return text
 }
 
 // ticker shows one line that changes, on a terminal; elsewhere nothing.
@@ -161,7 +163,7 @@ func printDrain(w io.Writer, p *printer, r *agentpb.DrainReport) {
 // drainText says in a line how far a drain is, and why there is one.
 func drainText(p *printer, r *agentpb.DrainReport) string {
 	text := map[string]string{
-		stageAsking:    p.paint(yellow, "neighbours are asked for other ways; service addresses are withdrawn in a moment"),
+		stageAsking:    p.paint(yellow, "neighbours are asked for other ways; service addresses will be withdrawn"),
 		stageWithdrawn: p.paint(yellow, "service addresses are withdrawn; waiting for traffic to fade"),
 		stageFaded:     p.paint(green, "traffic has faded"),
 		stageTimedOut:  p.paint(red, "traffic still comes"),

@@ -56,8 +56,8 @@ func TestTicker(t *testing.T) {
 	if got, want := out.String(), "\ra long line\rshort      \r     \r"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	asking := &agentpb.DrainReport{Stage: stageAsking, Sessions: 2}
-	if got := progress(asking); got != "asking 2 neighbours to use other ways" {
+	asking := &agentpb.DrainReport{Stage: stageAsking, Sessions: 2, SessionsTold: 1, Withdrawn: []string{"a"}}
+	if got := progress(asking); got != "1 service addresses to be withdrawn, 1 of 2 sessions asked for other ways" {
 		t.Errorf("%q", got)
 	}
 	waiting := &agentpb.DrainReport{
