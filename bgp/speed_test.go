@@ -17,7 +17,7 @@ func BenchmarkLearn(b *testing.B) {
 		b.Run(fmt.Sprintf("%d per UPDATE", per), func(b *testing.B) {
 			us, torNS := pair(b)
 			peer := passive()
-			peer.GracefulRestart = false
+			peer.GracefulRestart, peer.Undamped = false, true
 			p, _ := speak(b, us, func(c *Config) { c.NeverEver, c.Paths = prefixList("192.0.2.0/24"), nil }, peer)
 			all := manyPrefixes(100_000)
 			var msgs []byte

@@ -151,6 +151,7 @@ spec:
   clusterCIDRs: [%[5]s]
   nodeCIDRs: [%[8]s]
   serviceCIDRs: [172.30.0.0/16]
+  flapDamping: {disabled: true} # the feeder comes and goes
   acceptedPrefixLengths: {ipv4: {min: %[6]d, max: %[6]d}}
 ---
 apiVersion: podroute.io/v1alpha1
