@@ -52,7 +52,7 @@ func TestFullMesh(t *testing.T) {
 	lanWorks(t, newLAN(t, 3), lanManifests(3))
 }
 
-// TestReflectors: two reflectors and two clients, one of the reflectors stopped afterwards.
+// TestReflectors: two reflectors of one cluster and two clients, one of the reflectors stopped afterwards.
 func TestReflectors(t *testing.T) {
 	t.Parallel()
 	nodes := newLAN(t, 4)
@@ -63,6 +63,7 @@ metadata: {name: default}
 spec:
   mesh: Reflectors
   reflectorSelector: {matchLabels: {reflector: "yes"}}
+  clusterID: 192.0.2.100
   clusterCIDRs: [10.244.0.0/16, "fd00:244::/32"]
 `)
 	for i, want := range []int{3, 3, 2, 2} {

@@ -41,7 +41,11 @@ func TestInteropTelemetry(t *testing.T) {
 		})
 		const message = "back at noon"
 		r.router.Shutdown(netip.MustParseAddr("10.0.1.1"), message)
-		want := `the neighbour sent NOTIFICATION: Cease, Administrative Shutdown: "` + message + `"`
+		want := `Cease, Administrative Shutdown: "` + message + `"`
+		if kind == routers.FRR {
+			want = "Cease, Hard Reset: " + want // it has RFC 8538, and means that its routes shall go
+		}
+		want = "the neighbour sent NOTIFICATION: " + want
 		nstest.Within(t, waitRoute, func() error {
 			if s := n.session(t, "tor"); s.LastDown != want || s.Flaps != 1 {
 				return fmt.Errorf("want %s, have %+v", want, s)
