@@ -48,7 +48,9 @@ func (r *report) noBlocks(s *AddressPoolSpec) {
 		name string
 		set  bool
 	}{
-		{"blockSize", s.BlockSize != 0}, {"topologyKey", s.TopologyKey != ""}, {"topologySize", s.TopologySize != 0},
+		{"blockSize", s.BlockSize != 0},
+		{"topologyKey", s.TopologyKey != ""},
+		{"topologySize", s.TopologySize != 0},
 		{"nodeSelector", s.NodeSelector != nil},
 	} {
 		if f.set {

@@ -3,7 +3,6 @@ package agent
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -34,8 +33,8 @@ func (a *Agent) recall() {
 	a.speaker.Remember(earlier)
 }
 
-// noteCallers writes down who has called.
-func (a *Agent) noteCallers() error {
+// noteCallers writes down who has called. Where that fails, they must call again after a restart.
+func (a *Agent) noteCallers() {
 	now := map[string][]netip.Addr{}
 	for name, c := range a.speaker.Callers() {
 		now[name] = c.Addresses
@@ -49,9 +48,8 @@ func (a *Agent) noteCallers() error {
 		err = os.Rename(file+".new", file)
 	}
 	if err != nil {
-		return fmt.Errorf("note who has called: %w", err)
+		a.Log.Warn("it cannot be noted who has called: after a restart they must call again", "err", err)
 	}
-	return nil
 }
 
 // callers are the BGPPeers that are whoever calls from a prefix: the addresses from which calls are heard, and a session

@@ -107,9 +107,7 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.stir()
 		case <-a.speaker.CallersChanged():
 			a.reconcile(work)
-			if err := a.noteCallers(); err != nil {
-				a.Log.Warn("after a restart those who have called must call again", "err", err)
-			}
+			a.noteCallers()
 		case <-a.bfd.Changed():
 			a.forsake(work)
 		case <-a.loop.call:
