@@ -25,11 +25,12 @@ func (d *draft) servicePaths() []bgp.Path {
 		return nil
 	}
 	var all []string
+	around := slices.Clone(d.Gateways)
 	for _, p := range d.Snapshot.PeersOf(d.node) {
-		all = append(all, p.Name)
+		all, around = append(all, p.Name), append(around, p.Spec.Neighbour())
 	}
 	s := frontage{
-		draft: d, pods: coverOf(d.pods), nodes: coverOf(d.nodes), given: coverOf(d.balancers()),
+		draft: d, pods: coverOf(d.pods), nodes: coverOf(d.nodes), given: coverOf(d.balancers()), around: around,
 		named: map[netip.Prefix]bool{}, owners: map[netip.Prefix][]string{}, told: map[tale]bool{},
 		found: map[netip.Prefix]time.Time{},
 	}
@@ -118,6 +119,7 @@ type frontage struct {
 	*draft
 	pods, nodes cover
 	given       cover                     // pools for load balancers, which may lie in the ranges of pods
+	around      []netip.Addr              // the routers beside this node; addresses of the host itself may be those of services (IPVS)
 	named       map[netip.Prefix]bool     // by Advertisements, whoever serves
 	owners      map[netip.Prefix][]string // the Services that this node serves an address for
 	found       map[netip.Prefix]time.Time
@@ -192,8 +194,8 @@ func (f *frontage) settled(p netip.Prefix, delay time.Duration) bool {
 	return false
 }
 
-// usable tells whether an address can be a Service's, and reports where it is a pod's or a node's: a route for it
-// would take it from them.
+// usable tells whether an address can be a Service's, and reports where it is a pod's, a node's or a router's: a route
+// for it would take it from them. Whoever writes Services may write any external address.
 func (f *frontage) usable(v config.Service, kind config.ServiceAddress, i int) bool {
 	a := v.Addresses(kind)[i]
 	whose := ""
@@ -202,13 +204,15 @@ func (f *frontage) usable(v config.Service, kind config.ServiceAddress, i int) b
 		whose = "pods"
 	case f.nodes.holds(a):
 		whose = "nodes"
+	case slices.Contains(f.around, a):
+		whose = "a router beside this node"
 	default:
 		return true
 	}
 	if t := (tale{v.Key(), netip.PrefixFrom(a, a.BitLen())}); !f.told[t] {
 		f.told[t] = true
-		f.problem("Service/"+v.Key(), fmt.Sprintf("%s[%d]", fieldOf(kind), i), fmt.Sprintf("%v lies in the range of %s: it is not advertised", a, whose),
-			"use an address outside of clusterCIDRs and nodeCIDRs, or let no Advertisement name it")
+		f.problem("Service/"+v.Key(), fmt.Sprintf("%s[%d]", fieldOf(kind), i), fmt.Sprintf("%v is an address of %s: it is not advertised", a, whose),
+			"use an address that nobody has, outside of clusterCIDRs and nodeCIDRs, or let no Advertisement name it")
 	}
 	return false
 }
