@@ -12,6 +12,7 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name=Pods,type=boolean,JSONPath=`.spec.podSubnets`
 // +kubebuilder:printcolumn:name=Prefixes,type=string,JSONPath=`.spec.prefixes`
+// +kubebuilder:printcolumn:name=Services,type=string,JSONPath=`.spec.services.addresses`
 // +kubebuilder:printcolumn:name=Peers,type=string,JSONPath=`.spec.peers`
 // +kubebuilder:printcolumn:name=Accepted,type=string,JSONPath=`.status.conditions[?(@.type=="Accepted")].status`
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
