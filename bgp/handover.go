@@ -15,17 +15,17 @@ import (
 const handOverTime = 2 * time.Second
 
 // mayHandOver says whether a neighbour's new session may take over the routes of the one before: both keep them, and
-// it is the same neighbour that it was.
+// it is the same neighbour that it was. The neighbour may have come first, and ended the session for a change of its own.
 func (s *Speaker) mayHandOver(c Config, old, p Peer) bool {
 	return old.GracefulRestart && p.GracefulRestart && old.AS == p.AS && old.External == p.External &&
-		old.localAS(s.now) == p.localAS(c) && s.sessions.graceful()[p.Address] && s.sessions.isUp(p.Address)
+		old.localAS(s.now) == p.localAS(c) && s.sessions.graceful()[p.Address] && (s.sessions.isUp(p.Address) || s.sessions.isStale(p.Address))
 }
 
 // handOver takes a new session for settings that have changed, as after a restart (RFC 4724): the connection closes
 // without a NOTIFICATION, the neighbour keeps our routes and we keep its own until the new session's End-of-RIB. The
 // new OPEN says that we have restarted and kept forwarding, or the neighbour would drop what it has kept.
 func (s *Speaker) handOver(ctx context.Context, c Config, old, p Peer) error {
-	before := s.now
+	before, wasUp := s.now, s.sessions.isUp(p.Address)
 	before.Peers = []Peer{old}
 	hangUp(before, nil)
 	patience := time.After(handOverTime)
@@ -41,7 +41,9 @@ func (s *Speaker) handOver(ctx context.Context, c Config, old, p Peer) error {
 		}
 	}
 	err := s.drop(ctx, old, old.Password != p.Password)
-	s.sessions.hand(p.Address)
+	if wasUp {
+		s.sessions.hand(p.Address)
+	}
 	s.agenda.set(p.Address, endStale, time.Now().Add(p.RestartTime))
 	return errors.Join(err, s.enter(ctx, c, p, true))
 }
@@ -53,6 +55,14 @@ func (s *sessions) hand(peer netip.Addr) {
 	if x := s.byAddr[peer]; x != nil {
 		x.handed = true
 	}
+}
+
+// isStale says whether routes of a neighbour are kept that is away.
+func (s *sessions) isStale(peer netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := s.byAddr[peer]
+	return x != nil && x.stale
 }
 
 // isUp says whether a session is established.

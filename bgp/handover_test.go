@@ -74,3 +74,31 @@ func TestHandOverInVain(t *testing.T) {
 		return nil
 	})
 }
+
+// Both ends change at once, and the other's end of the session comes first.
+func TestHandOverOfBoth(t *testing.T) {
+	t.Parallel()
+	us, torNS := pair(t)
+	p, c := speak(t, us, nil, passive())
+	r := dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
+	r.send(rawbgp.Announce([]uint32{65001}, addr("10.0.0.1"), prefixList("10.130.1.0/24")), rawbgp.EndOfRIB(false), rawbgp.EndOfRIB(true))
+	p.learns("10.130.1.0/24 via 10.0.0.1")
+	_ = r.Close()
+	nstest.Within(t, 5*time.Second, func() error {
+		if st := p.peer("tor"); !st.Stale {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
+	c.Peers[0].Hold = 30 * time.Second
+	p.set(c)
+	p.learns("10.130.1.0/24 via 10.0.0.1")
+	r = dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
+	if gr := capabilities(r.Peer)[64]; len(gr) < 2 || gr[0]&0x80 == 0 {
+		t.Errorf("graceful restart capability %v does not say that we have restarted", gr)
+	}
+	p.established("tor")
+	p.learns("10.130.1.0/24 via 10.0.0.1")
+	r.send(rawbgp.EndOfRIB(false), rawbgp.EndOfRIB(true))
+	p.learns()
+}

@@ -40,8 +40,9 @@ func (d *draft) mesh() {
 			p.Only = append([]netip.Prefix{}, d.Snapshot.PodSubnets(n)...)
 		}
 		p.ReflectorClient = self && !other
-		// All are ready to hear several paths, so that only the reflectors' own ends change with the mesh.
-		p.ReceivePaths, p.SendPaths = true, self && !d.spec.ReflectBestOnly
+		// All are ready to hear several paths, so that only the reflectors' own ends change with the mesh. Reflectors hear all
+		// clients themselves.
+		p.ReceivePaths, p.SendPaths = true, p.ReflectorClient && !d.spec.ReflectBestOnly
 		p.Lost = d.Lost[p.Name]
 		d.watchNode(p)
 		d.BGP.Peers = append(d.BGP.Peers, p)
