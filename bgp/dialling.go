@@ -58,7 +58,7 @@ func noise(msg string) bool {
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 	if h.peer.IsValid() {
 		if r.Message == saysSent {
-			h.sessions.said(h.peer)
+			h.sessions.said(h.peer, r)
 			return nil
 		}
 		if h.table.hear(h.life, h.peer, r) {

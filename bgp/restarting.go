@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -12,7 +13,7 @@ import (
 )
 
 // tellTime bounds how long other events wait for a neighbour to be told.
-const tellTime = 50 * time.Millisecond
+const tellTime = 200 * time.Millisecond
 
 // This file is about gobgp's silence after a restart. It holds back all that it would send until every neighbour has
 // sent End-of-RIB (RFC 4724 section 4.1), for a Config.Deferral at most. Neighbours hold our routes as stale for as long, and drop
@@ -57,7 +58,7 @@ func (s *sessions) silentTo() []netip.Addr {
 }
 
 // tellFirst tells a neighbour our own paths as soon as its session is up, before anything else is made of that. gobgp says that a
-// session is up a moment before it takes it for established, so this is repeated until something has been sent.
+// session is up a moment before it takes it for established, so this is repeated until all has been sent.
 func (s *Speaker) tellFirst(ctx context.Context, srv *server.BgpServer, peer netip.Addr) {
 	told := s.sessions.untold(peer)
 	if told == nil {
@@ -86,15 +87,24 @@ func (s *sessions) untold(peer netip.Addr) <-chan struct{} {
 	if x == nil || s.resend || x.deferral == 0 || x.barred {
 		return nil
 	}
-	x.told = make(chan struct{})
+	x.told, x.untold = make(chan struct{}), slices.Clone(x.peer.families())
 	return x.told
 }
 
-// said notes that something was sent to a neighbour.
-func (s *sessions) said(peer netip.Addr) {
+// said notes that an UPDATE was sent to a neighbour: End-of-RIB follows the last path of its family.
+func (s *sessions) said(peer netip.Addr, r slog.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if x := s.byAddr[peer]; x != nil && x.told != nil {
+	x := s.byAddr[peer]
+	if x == nil || x.told == nil {
+		return
+	}
+	fam, ok := updateOf(r).endOfRIB()
+	if !ok {
+		return
+	}
+	x.untold = slices.DeleteFunc(x.untold, func(f Family) bool { return f == fam })
+	if len(x.untold) == 0 {
 		close(x.told)
 		x.told = nil
 	}

@@ -60,7 +60,8 @@ type session struct {
 	deferral time.Duration
 	open     apiutil.Peer  // what gobgp has told of the session that is up
 	parting  []byte        // the NOTIFICATION of ending
-	told     chan struct{} // is closed when the neighbour has been sent something all the same
+	told     chan struct{} // is closed when the neighbour has been told our paths all the same
+	untold   []Family      // of which families it has not
 }
 
 // history is what is known of a neighbour over all its sessions.
