@@ -3,11 +3,13 @@ package bgp
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/rawbgp"
+	"github.com/podroute/podroute/internal/routers"
 )
 
 // identified are prefixes with a path identifier, as RFC 7911 section 3 writes them.
@@ -127,4 +129,86 @@ func TestPathsReflected(t *testing.T) {
 	if st := client.peer("rr"); st.Received[IPv4] != 1 {
 		t.Errorf("%d paths are left, want 1", st.Received[IPv4])
 	}
+}
+
+// A router that reflects tells a node several paths over one session, and a node that reflects tells a router several.
+func TestInteropAddPath(t *testing.T) {
+	t.Parallel()
+	prefix := pfx("10.130.1.0/24")
+	hops := []string{"10.0.0.11", "10.0.0.12", "10.0.0.13"}
+	// lan has the node and the other nodes at one end of a link, and the router at the other.
+	lan := func(t *testing.T) (us, torNS *nstest.NS) {
+		us, torNS = pair(t)
+		for _, h := range hops {
+			us.Run(t, "ip addr add "+h+"/24 dev e0")
+		}
+		return us, torNS
+	}
+	// announced has other nodes announce the prefix to whoever is at to.
+	announced := func(t *testing.T, us *nstest.NS, from, to string) (takeBack func()) {
+		open := rawbgp.Open{AS: 65001, ID: addr(from), Hold: 90, IPv4: true}
+		r := dial(t, us, from, to, open)
+		r.send(rawbgp.Announce(nil, addr(from), []netip.Prefix{prefix}, rawbgp.LocalPref(100)), rawbgp.EndOfRIB(false))
+		return func() { r.send(rawbgp.Withdraw([]netip.Prefix{prefix})) }
+	}
+	routers.Feature{Name: "topologies: a reflector tells several paths over one session (add-path, RFC 7911)"}.Each(t, func(t *testing.T, kind routers.Kind) {
+		t.Run("to us", func(t *testing.T) {
+			t.Parallel()
+			us, torNS := lan(t)
+			conf := routers.Config{AS: 65001, RouterID: addr("10.0.0.1"), Multipath: true}
+			for _, a := range append(hops, "10.0.0.2") {
+				conf.Neighbors = append(conf.Neighbors, routers.Neighbor{
+					Address: addr(a), AS: 65001, OwnFamily: true, ReflectorClient: true, Passive: a != "10.0.0.2", AddPath: a == "10.0.0.2", GracefulRestart: a == "10.0.0.2",
+				})
+			}
+			tor := routers.Start(t, torNS, kind, conf)
+			p, _ := speak(t, us, func(c *Config) { c.AS, c.Paths = 65001, nil }, Peer{
+				Name: "rr", Address: addr("10.0.0.1"), AS: 65001, Local: addr("10.0.0.2"), Families: []Family{IPv4}, ReceivePaths: true, GracefulRestart: true,
+			})
+			p.established("rr")
+			var takeBack []func()
+			for _, h := range hops {
+				takeBack = append(takeBack, announced(t, us, h, "10.0.0.1"))
+			}
+			p.learns("10.130.1.0/24 via 10.0.0.11,10.0.0.12,10.0.0.13")
+			takeBack[1]()
+			p.learns("10.130.1.0/24 via 10.0.0.11,10.0.0.13")
+			takeBack[0]()
+			takeBack[2]()
+			p.learns()
+			_ = tor
+		})
+		t.Run("from us", func(t *testing.T) {
+			t.Parallel()
+			us, torNS := lan(t)
+			tor := routers.Start(t, torNS, kind, routers.Config{AS: 65001, RouterID: addr("10.0.0.1"), Multipath: true, Neighbors: []routers.Neighbor{
+				{Address: addr("10.0.0.2"), AS: 65001, OwnFamily: true, AddPath: true, GracefulRestart: true},
+			}})
+			peers := []Peer{{
+				Name: "tor", Address: addr("10.0.0.1"), AS: 65001, Local: addr("10.0.0.2"), Families: []Family{IPv4}, SendPaths: true, GracefulRestart: true, ReflectorClient: true,
+			}}
+			for _, h := range hops {
+				peers = append(peers, Peer{Name: h, Address: addr(h), AS: 65001, Passive: true, Families: []Family{IPv4}, ReflectorClient: true})
+			}
+			p, _ := speak(t, us, func(c *Config) { c.AS, c.Paths = 65001, nil }, peers...)
+			p.established("tor")
+			var takeBack []func()
+			for _, h := range hops {
+				takeBack = append(takeBack, announced(t, us, h, "10.0.0.2"))
+			}
+			has := func(want ...netip.Addr) {
+				t.Helper()
+				nstest.Within(t, 10*time.Second, func() error {
+					got, err := tor.Paths(prefix)
+					if err == nil && !slices.Equal(got, want) {
+						err = fmt.Errorf("%s has paths through %v, want %v", kind, got, want)
+					}
+					return err
+				})
+			}
+			has(addr("10.0.0.11"), addr("10.0.0.12"), addr("10.0.0.13"))
+			takeBack[0]()
+			has(addr("10.0.0.12"), addr("10.0.0.13"))
+		})
+	})
 }
