@@ -19,6 +19,8 @@ func (w *build) review() {
 		w.note(w.routerAt, r)
 	}
 
+	w.reviewMesh()
+
 	s := &w.snapshot
 	slices.SortFunc(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Peers, func(a, b BGPPeer) int { return cmp.Compare(a.Name, b.Name) })
@@ -30,6 +32,33 @@ func (w *build) review() {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	slices.SortFunc(s.Advertisements, func(a, b Advertisement) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// mostOfMesh is how many nodes a full mesh does for: each has a session with each other (docs/kubernetes.md, Memory).
+const mostOfMesh = 100
+
+// reviewMesh reports a full mesh that has grown too large. It is in force all the same.
+func (w *build) reviewMesh() {
+	members := 0
+	for _, n := range w.snapshot.Nodes {
+		if !w.snapshot.IsRouter(n) {
+			members++
+		}
+	}
+	if w.snapshot.Router.Spec.Mesh != MeshFull || members <= mostOfMesh {
+		return
+	}
+	r := &report{object: "RouterConfig/" + DefaultName}
+	if w.routerAt != nil {
+		r = w.report(w.routerAt)
+	}
+	r.addf("spec.mesh", "set mesh: Reflectors, and name some of the nodes by reflectorSelector",
+		"is Full: each of %d nodes has a session with every other, at 0.4 MB of memory each", members)
+	if w.routerAt != nil {
+		w.note(w.routerAt, r)
+	} else {
+		w.problems = append(w.problems, r.problems)
+	}
 }
 
 // reviewNodes reports router IDs that two nodes share.

@@ -34,13 +34,20 @@ Exits with 1 if anything is wrong.`,
 			for _, f := range host {
 				findings = append(findings, finding{f.Setting, f.Have, f.Want, f.Mend})
 			}
-			note, role := "", ""
+			note, role, neighbours := "", "", 0
 			if _, err := os.Stat(filepath.Join(dir, "agent.sock")); err != nil {
 				note = "No agent runs here; what it would know was not checked."
 			} else {
 				var found []finding
-				found, role = askDoctor(c.Context(), dir)
+				found, role, neighbours = askDoctor(c.Context(), dir)
 				findings = append(findings, found...)
+			}
+			limits, err := routes.CheckLimits(c.Context(), neighbours)
+			if err != nil {
+				return fmt.Errorf("check the host's limits: %w", err)
+			}
+			for _, f := range limits {
+				findings = append(findings, finding{f.Setting, f.Have, f.Want, f.Mend})
 			}
 			if role != "Router" { // which has no pods
 				found, err := r.check()
@@ -59,8 +66,9 @@ Exits with 1 if anything is wrong.`,
 	return c
 }
 
-// askDoctor asks the agent, judges its answers, and returns the node's role.
-func askDoctor(ctx context.Context, dir string) (findings []finding, role string) {
+// askDoctor asks the agent, judges its answers, and returns the node's role and how many neighbours it may have on its
+// links: peers and pods.
+func askDoctor(ctx context.Context, dir string) (findings []finding, role string, neighbours int) {
 	err := ask(ctx, dir, func(ctx context.Context, c agentpb.AgentClient) error {
 		s, err := c.Status(ctx, &agentpb.StatusRequest{})
 		if err != nil {
@@ -70,13 +78,13 @@ func askDoctor(ctx context.Context, dir string) (findings []finding, role string
 		if err != nil {
 			return err
 		}
-		findings, role = judge(s, p.GetPeers()), s.GetRole()
+		findings, role, neighbours = judge(s, p.GetPeers()), s.GetRole(), len(p.GetPeers())+int(s.GetPods())
 		return nil
 	})
 	if err != nil {
-		return []finding{{"agent", "no answer", "an answer", err.Error()}}, ""
+		return []finding{{"agent", "no answer", "an answer", err.Error()}}, "", 0
 	}
-	return findings, role
+	return findings, role, neighbours
 }
 
 // judge finds what is wrong in what an agent says of its node.
