@@ -24,6 +24,8 @@ import (
 type introduction struct {
 	peer bmp.Peer
 	up   []byte // the Peer Up message
+	// paths: its prefixes of a family have path identifiers (RFC 7911).
+	paths [2]bool
 }
 
 // opened is what gobgp tells of a session that is up.
@@ -63,11 +65,46 @@ func (s *Speaker) introduce(ctx context.Context, p Peer) error {
 		return fmt.Errorf("put the OPENs together: %w", err)
 	}
 	who := bmp.Peer{Addr: p.Address.WithZone(""), AS: st.PeerASN, ID: st.RouterID}
-	s.table.introduce(p.Address, introduction{peer: who, up: bmp.PeerUp(who, time.Now(), bmp.Up{
+	s.table.introduce(p.Address, introduction{peer: who, paths: pathsIn(st.LocalCap, st.RemoteCap), up: bmp.PeerUp(who, time.Now(), bmp.Up{
 		Local: local.WithZone(""), LocalPort: uint16(o.Transport.LocalPort), RemotePort: uint16(o.Transport.RemotePort),
 		Sent: sent, Received: received,
 	})})
 	return nil
+}
+
+// pathsIn are the families in which we wanted to be sent path identifiers, and the neighbour to send them (RFC 7911
+// section 4).
+func pathsIn(ours, theirs []gobgp.ParameterCapabilityInterface) (paths [2]bool) {
+	modes := func(caps []gobgp.ParameterCapabilityInterface, mode gobgp.BGPAddPathMode) (has [2]bool) {
+		for _, c := range caps {
+			a, ok := c.(*gobgp.CapAddPath)
+			if !ok {
+				continue
+			}
+			for _, t := range a.Tuples {
+				if fam, ok := familyFrom(t.Family); ok {
+					has[fam-IPv4] = t.Mode&mode != 0
+				}
+			}
+		}
+		return has
+	}
+	we, they := modes(ours, gobgp.BGP_ADD_PATH_RECEIVE), modes(theirs, gobgp.BGP_ADD_PATH_SEND)
+	return [2]bool{we[0] && they[0], we[1] && they[1]}
+}
+
+// options are how the neighbour's UPDATEs are written.
+func (i introduction) options() []*gobgp.MarshallingOption {
+	if i.paths == [2]bool{} {
+		return nil
+	}
+	o := &gobgp.MarshallingOption{AddPath: map[gobgp.Family]gobgp.BGPAddPathMode{}}
+	for f, is := range i.paths {
+		if is {
+			o.AddPath[(IPv4 + Family(f)).gobgp()] = gobgp.BGP_ADD_PATH_BOTH
+		}
+	}
+	return []*gobgp.MarshallingOption{o}
 }
 
 // open is an OPEN message.
@@ -129,7 +166,7 @@ func (t *table) retell(n *neighbour, u received) {
 	if !t.stations.Heeded() || n.told == 0 || n.told != n.session {
 		return
 	}
-	if b, err := u.serialize(); err == nil { // it was read from bytes
+	if b, err := u.serialize(n.introduced.options()...); err == nil { // it was read from bytes
 		t.stations.Send(bmp.RouteMonitoring(n.introduced.peer, time.Now(), b))
 	}
 }
@@ -149,7 +186,7 @@ func (u received) endOfRIB() (Family, bool) {
 	return familyFrom(gobgp.NewFamily(m.AFI, m.SAFI))
 }
 
-func (u received) serialize() ([]byte, error) {
+func (u received) serialize(o ...*gobgp.MarshallingOption) ([]byte, error) {
 	attrs := u.attrs
 	if attrs == nil && len(u.unreached) > 0 { // it is malformed, and taken as a withdrawal
 		m, err := gobgp.NewPathAttributeMpUnreachNLRI(gobgp.RF_IPv6_UC, u.unreached)
@@ -158,7 +195,7 @@ func (u received) serialize() ([]byte, error) {
 		}
 		attrs = []gobgp.PathAttributeInterface{m}
 	}
-	return gobgp.NewBGPUpdateMessage(u.withdrawn, attrs, u.announced).Serialize()
+	return gobgp.NewBGPUpdateMessage(u.withdrawn, attrs, u.announced).Serialize(o...)
 }
 
 // Dump is for the stations: see bmp.Source.

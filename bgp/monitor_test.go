@@ -200,3 +200,39 @@ func TestLateStation(t *testing.T) {
 		return nil
 	})
 }
+
+// TestIdentifiedPaths: where a neighbour's prefixes have path identifiers, stations are told them (RFC 7911), as its OPEN says.
+func TestIdentifiedPaths(t *testing.T) {
+	t.Parallel()
+	can := func(mode gobgp.BGPAddPathMode) []gobgp.ParameterCapabilityInterface {
+		return []gobgp.ParameterCapabilityInterface{gobgp.NewCapAddPath([]*gobgp.CapAddPathTuple{gobgp.NewCapAddPathTuple(gobgp.RF_IPv4_UC, mode)})}
+	}
+	for _, c := range []struct{ ours, theirs gobgp.BGPAddPathMode }{{gobgp.BGP_ADD_PATH_SEND, gobgp.BGP_ADD_PATH_SEND}, {gobgp.BGP_ADD_PATH_RECEIVE, gobgp.BGP_ADD_PATH_RECEIVE}} {
+		if got := pathsIn(can(c.ours), can(c.theirs)); got != [2]bool{} {
+			t.Errorf("%v: %v", c, got)
+		}
+	}
+	i := introduction{paths: pathsIn(can(gobgp.BGP_ADD_PATH_BOTH), can(gobgp.BGP_ADD_PATH_SEND))}
+	said := saidOf(received{attrs: []gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(0)}}, time.Now())
+	told := part{who: i, chapters: map[saying]*chapter{}}
+	told.add(said, identifiedPrefix{pfx("10.130.7.0/24"), 7})
+	told.add(said, identifiedPrefix{pfx("10.130.7.0/24"), 1 << 20})
+	nlri, err := gobgp.NewIPAddrPrefix(pfx("10.130.7.0/24"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	live, err := received{announced: []gobgp.PathNLRI{{NLRI: nlri, ID: 7}, {NLRI: nlri, ID: 1 << 20}}, attrs: []gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(0)}}.serialize(i.options()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, raw := range append(told.order[0].updates(), live) {
+		m, err := gobgp.ParseBGPMessage(raw, i.options()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := m.Body.(*gobgp.BGPUpdate)
+		if len(u.NLRI) != 2 || u.NLRI[0].ID != 7 || u.NLRI[1].ID != 1<<20 || u.NLRI[1].NLRI.String() != "10.130.7.0/24" {
+			t.Errorf("told %v", u.NLRI)
+		}
+	}
+}

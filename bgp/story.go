@@ -79,7 +79,13 @@ func (o *offer) said(n *neighbour) *said {
 type chapter struct {
 	*said
 	family   Family
-	prefixes []netip.Prefix
+	paths    bool // the prefixes have path identifiers
+	prefixes []identifiedPrefix
+}
+
+type identifiedPrefix struct {
+	netip.Prefix
+	id uint32
 }
 
 // mostOfUpdate is the size of an UPDATE (RFC 4271 section 4.1).
@@ -88,13 +94,16 @@ const mostOfUpdate = 4096
 // updates are UPDATE messages that say it.
 func (c *chapter) updates() [][]byte {
 	multi := c.family == IPv6 || c.hops != nil && c.fam != IPv6
-	room := mostOfUpdate - 23 - len(c.attrs) - 17 // one more prefix
+	room := mostOfUpdate - 23 - len(c.attrs) - 21 // one more prefix
 	if multi {
 		room -= 9 + len(c.hops)
 	}
 	var out [][]byte
 	var nlri []byte
 	for i, p := range c.prefixes {
+		if c.paths {
+			nlri = binary.BigEndian.AppendUint32(nlri, p.id)
+		}
 		nlri = append(nlri, byte(p.Bits()))
 		nlri = append(nlri, p.Addr().AsSlice()[:(p.Bits()+7)/8]...)
 		if len(nlri) <= room && i < len(c.prefixes)-1 {
@@ -142,11 +151,11 @@ type saying struct {
 	family Family
 }
 
-func (p *part) add(what *said, prefix netip.Prefix) {
+func (p *part) add(what *said, prefix identifiedPrefix) {
 	key := saying{what, familyOf(prefix.Addr())}
 	ch := p.chapters[key]
 	if ch == nil {
-		ch = &chapter{said: what, family: key.family}
+		ch = &chapter{said: what, family: key.family, paths: p.who.paths[key.family-IPv4]}
 		p.chapters[key], p.order = ch, append(p.order, ch)
 	}
 	ch.prefixes = append(ch.prefixes, prefix)
@@ -193,7 +202,7 @@ func (t *table) fill(byPeer map[*neighbour]*part) {
 			if c.said == nil {
 				c.said = made[c.with]
 			}
-			p.add(c.said, r.prefix)
+			p.add(c.said, identifiedPrefix{r.prefix, c.id})
 		}
 	}
 }
