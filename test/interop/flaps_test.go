@@ -44,6 +44,8 @@ func TestInteropFlaps(t *testing.T) {
 		for _, p := range outside {
 			inKernel(t, n, p, 2)
 		}
+		// A session that comes up before the link has its IPv6 address again would be taken anew for it.
+		n.Run(t, "sysctl -qw net.ipv6.conf.eth2.keep_addr_on_down=1")
 		names := []string{"tor-b"}
 		if (rackOptions{kind: kind}).twoSessions() {
 			names = append(names, "tor6-b")
@@ -51,7 +53,7 @@ func TestInteropFlaps(t *testing.T) {
 		cut := func(flaps int) {
 			t.Helper()
 			// The router hears of it, and a link that goes down has the neighbour dialled anew as soon as it is up.
-			n.Run(t, "ss -K dst 10.0.2.0", "ss -K dst [fd00:0:0:2::]", "ip link set eth2 down", "ip link set eth2 up", "ip addr replace fd00:0:0:2::1/127 dev eth2 nodad")
+			n.Run(t, "ss -K dst 10.0.2.0", "ss -K dst [fd00:0:0:2::]", "ip link set eth2 down", "ip link set eth2 up")
 			nstest.Within(t, 2*waitSession, func() error {
 				for _, name := range names {
 					if s := n.session(t, name); s.Flaps != flaps || s.State != "Established" || s.received() == 0 {
@@ -82,7 +84,7 @@ func TestInteropFlaps(t *testing.T) {
 		inKernel(t, n, outside[0], 1)
 		time.Sleep(time.Second) // what was on its way is over
 		before := len(ours())
-		for i := range 3 {
+		for i := range 2 {
 			cut(6 + i)
 		}
 		time.Sleep(time.Second)
@@ -92,7 +94,7 @@ func TestInteropFlaps(t *testing.T) {
 			t.Errorf("the kernel has heard of it:\n%s", strings.Join(after[before:], ""))
 		}
 		s := n.session(t, "tor-b")
-		if text := n.table(t); len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "it was lost 8 times") || !strings.Contains(text, s.Warnings[0]) {
+		if text := n.table(t); len(s.Warnings) != 1 || !strings.Contains(s.Warnings[0], "it was lost 7 times") || !strings.Contains(text, s.Warnings[0]) {
 			t.Errorf("%+v\n%s", s, text)
 		}
 		if out, err := n.ask("status"); err != nil || !strings.Contains(strings.ReplaceAll(string(out), " ", ""), fmt.Sprintf(`"sessions_held":%d`, len(names))) {
