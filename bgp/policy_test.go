@@ -62,6 +62,22 @@ func TestPolicies(t *testing.T) {
 			c.Peers = []Peer{p}
 			return c
 		}(),
+		"conditions": func() Config {
+			c := ours()
+			p, client := them(), second
+			p.Import = Filter{Only: true, Accept: []Match{
+				{Prefixes: PrefixRange{pfx("0.0.0.0/0"), 0, 0}, Communities: []string{"65001:1"}},
+				{Communities: []string{"65001:*", "4200000000:1:*"}, Path: PathMatch{Neighbor: 65001, MaxLength: 3}},
+				{Prefixes: within("10.130.0.0/16"), Path: PathMatch{Origin: 65009}},
+				{Prefixes: within("fd10::/16"), Path: PathMatch{Origin: 65009}},
+			}}
+			p.Export = Filter{Reject: []Match{{Communities: []string{"64512:1"}}, {Family: IPv6}}}
+			client.Only, client.ReflectorClient = nil, true
+			client.Export = Filter{Accept: []Match{{Path: PathMatch{Contains: 65001}}, {Prefixes: within("10.130.2.0/24")}}}
+			c.Transit, c.Peers = true, []Peer{p, client}
+			c.Paths = append(c.Paths, Path{Prefix: pfx("10.130.5.0/24"), Communities: []string{"64512:1"}})
+			return c
+		}(),
 		"drain": func() Config {
 			c := ours()
 			c.Peers, c.Drain, c.Transit = []Peer{them(), second}, true, true
