@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/podroute/podroute/internal/nstest"
@@ -224,6 +225,55 @@ func TestInteropServicesShared(t *testing.T) {
 		r.spread(t, addresses, 1)
 		r.exchanged(t, 1)
 		r.exchanged(t, 2) // its pods' subnets stay
+	})
+}
+
+// TestInteropServicesRestart: traffic to a service address goes on while the agent is killed or stopped, and started: what
+// was served before is told again at once.
+func TestInteropServicesRestart(t *testing.T) {
+	t.Parallel()
+	routers.Feature{Name: "services: packets lost to an address while the agent is killed", Lacks: noFIB()}.Each(t, func(t *testing.T, kind routers.Kind) {
+		r := newRack(t, rackOptions{kind: kind, nodes: 2})
+		a, b := r.nodes[0], r.nodes[1]
+		server, client := a.add(t, "pod-a"), b.add(t, "pod-b")
+		a.Run(t, "nft add table inet proxy", "nft add chain inet proxy services { type nat hook prerouting priority dstnat ; }",
+			fmt.Sprintf("nft add rule inet proxy services ip daddr 203.0.113.10 dnat ip to %v", server.addrs[0]),
+			fmt.Sprintf("nft add rule inet proxy services ip6 daddr 2001:db8:5::10 dnat ip6 to %v", server.addrs[1]))
+		a.configure(t, "services.yaml", shop{delayed: true, spec: "externalTrafficPolicy: Local", endpoints: []string{"n1 ready"}}.manifests())
+		r.leads(t, []string{balancer4, balancer6}, 1)
+		addresses := []netip.Addr{netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8:5::10")}
+		for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+			var watches []*watch
+			for _, addr := range addresses {
+				nstest.Within(t, waitRoute, func() error {
+					_, err := client.Try(fmt.Sprintf("ping -c 1 -W 1 %v", addr))
+					return err
+				})
+				watches = append(watches, startPing(t, client, addr))
+			}
+			a.signal(s)
+			a.start(t)
+			r.router.Established(waitSession)
+			a.ready(t)
+			r.leads(t, []string{balancer4, balancer6}, 1)
+			nstest.Within(t, waitSession, func() error { // all is told again, and what is stale goes
+				told := 0
+				for _, f := range a.session(t, "tor").Families {
+					told += f.Advertised
+				}
+				if told < 8 { // two subnets and six addresses
+					return fmt.Errorf("%d prefixes are told", told)
+				}
+				return nil
+			})
+			for _, w := range watches {
+				sent, lost := w.end(t)
+				t.Logf("%v: %v: sent %d, lost %d", s, w.to, sent, lost)
+				if lost > 1 {
+					t.Errorf("%v: ping %v: %d of %d packets lost, want at most 1", s, w.to, lost, sent)
+				}
+			}
+		}
 	})
 }
 
