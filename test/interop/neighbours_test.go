@@ -5,6 +5,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/routers"
@@ -56,6 +57,34 @@ func TestInteropNeighboursByPrefix(t *testing.T) {
 		inKernel(t, n, outside[0], 0)
 		r.tor.Run(t, "ip link set port1 up", "ip addr replace fd00:0:0:1::/127 dev port1 nodad")
 		r.router.Restart()
+		r.exchanged(t, 1)
+	})
+}
+
+// TestInteropNeighboursByPrefixBFD: a neighbour that has called is watched as its BGPPeer says, and given up when it falls silent.
+func TestInteropNeighboursByPrefixBFD(t *testing.T) {
+	t.Parallel()
+	liveness("BFD with neighbours by prefix").Each(t, func(t *testing.T, kind routers.Kind) {
+		r := newRack(t, rackOptions{kind: kind, nodes: 1, rewrite: byPrefix, peer: "  bfd: {}\n", router: func(c *routers.Config) {
+			for i := range c.Neighbors {
+				c.Neighbors[i].BFD = &routers.BFD{Interval: 300, Multiplier: 3}
+			}
+		}})
+		n := r.nodes[0]
+		r.exchanged(t, 1)
+		nstest.Within(t, waitSession, func() error {
+			if s := n.session(t, "tor/10.0.1.0"); s.BFD.State != "Up" {
+				return fmt.Errorf("BFD: %+v", s)
+			}
+			return nil
+		})
+		r.tor.Run(t, "nft add table inet silence", "nft add chain inet silence out { type filter hook output priority 0 ; policy drop ; }")
+		silent := time.Now()
+		inKernel(t, n, outside[0], 0)
+		if took := time.Since(silent); took > 10*time.Second {
+			t.Errorf("given up after %v", took)
+		}
+		r.tor.Run(t, "nft delete table inet silence")
 		r.exchanged(t, 1)
 	})
 }
