@@ -138,6 +138,7 @@ func TestBlockName(t *testing.T) {
 func TestLarge(t *testing.T) {
 	t.Parallel()
 	var text strings.Builder
+	fmt.Fprintf(&text, routerText, "mesh: None, clusterCIDRs: [10.0.0.0/8], nodeCIDRs: [172.16.0.0/12]")
 	const count = 5000
 	for i := range count {
 		bits := 26 - i%3
