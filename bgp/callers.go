@@ -7,9 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -305,27 +303,15 @@ func (s *Speaker) open(c Config) []error {
 
 // listeners are duplicates of the sockets that listen on a port.
 func listeners(port int) []int {
-	fds, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return nil
-	}
 	var out []int
-	for _, e := range fds {
-		fd, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
+	eachDescriptor(func(fd int) (keep bool) {
+		_, at, ok := endpoint(unix.Getsockname(fd))
+		on, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		if keep = err == nil && on == 1 && ok && at == port; keep {
+			out = append(out, fd)
 		}
-		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		_, at, ok := endpoint(unix.Getsockname(dup))
-		if on, err := unix.GetsockoptInt(dup, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err == nil && on == 1 && ok && at == port {
-			out = append(out, dup)
-		} else {
-			_ = unix.Close(dup)
-		}
-	}
+		return keep
+	})
 	return out
 }
 

@@ -57,30 +57,39 @@ func (s *sessions) isShaking(peer netip.Addr) bool {
 	return x != nil && (x.state == gobgp.BGP_FSM_IDLE || x.state == gobgp.BGP_FSM_OPENSENT || x.state == gobgp.BGP_FSM_OPENCONFIRM)
 }
 
-// connections finds the sockets of the sessions; nil where /proc is missing.
+// connections finds the sockets of the sessions; none where /proc is missing.
 func connections(c Config) []connection {
+	var out []connection
+	eachDescriptor(func(fd int) (keep bool) {
+		peer, ok := sessionOf(fd, c)
+		if ok {
+			out = append(out, connection{fd: fd, peer: peer})
+		}
+		return ok
+	})
+	return out
+}
+
+// eachDescriptor shows a duplicate of each file descriptor of this process, and closes those that are not kept: a
+// duplicate stays the same socket even if the original is closed and its number given out again.
+func eachDescriptor(show func(fd int) (keep bool)) {
 	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return nil
+		return
 	}
-	var out []connection
 	for _, e := range fds {
 		fd, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		// A duplicate stays the same socket even if the original is closed and its number given out again.
 		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			continue
 		}
-		if peer, ok := sessionOf(dup, c); ok {
-			out = append(out, connection{fd: dup, peer: peer})
-		} else {
+		if !show(dup) {
 			_ = unix.Close(dup)
 		}
 	}
-	return out
 }
 
 // sessionOf is the neighbour at the other end of a socket, if it is a session's.
