@@ -254,6 +254,11 @@ type PeerState struct {
 	Families        []Family
 	HoldTime        time.Duration
 	GracefulRestart bool
+	// Notifications says that routes are kept over NOTIFICATIONs (RFC 8538), LongLived for how long after the restart time (RFC 9494), and
+	// ReceivesPaths and SendsPaths that several paths to a prefix are told (RFC 7911), in one family at least.
+	Notifications             bool
+	LongLived                 time.Duration
+	ReceivesPaths, SendsPaths bool
 	// Stale says that the neighbour is restarting and that its routes are kept (RFC 4724 section 4.2).
 	Stale bool
 }

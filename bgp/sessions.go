@@ -47,6 +47,8 @@ type session struct {
 	hold     time.Duration
 	as       uint32          // the neighbour's
 	eor      map[Family]bool // End-of-RIB has come
+	receives bool            // several paths to a prefix (RFC 7911)
+	sends    bool
 
 	stale      bool // lost with its routes kept
 	staleSince time.Time
@@ -182,7 +184,7 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 	addr := x.peer.Address
 	x.since, x.reason, x.text = time.Now(), ReasonNone, ""
 	x.families, x.graceful, x.eor = nil, map[Family]bool{}, map[Family]bool{}
-	x.longer = map[Family]time.Duration{}
+	x.longer, x.receives, x.sends = map[Family]time.Duration{}, false, false
 	x.restart, x.hold, x.notifies, x.silent, x.ending = 0, x.peer.Hold, false, false, ending{}
 	for _, c := range st.RemoteCap {
 		switch c := c.(type) {
@@ -194,6 +196,8 @@ func (s *sessions) up(x *session, st apiutil.PeerState) {
 			x.capability(c)
 		case *gobgp.CapLongLivedGracefulRestart:
 			x.longLived(c)
+		case *gobgp.CapAddPath:
+			x.severalPaths(c)
 		}
 	}
 	slices.Sort(x.families)

@@ -3,6 +3,7 @@ package bgp
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/osrg/gobgp/v4/api"
@@ -228,6 +229,16 @@ func (x *session) longLived(c *gobgp.CapLongLivedGracefulRestart) {
 			if _, graceful := x.graceful[fam]; graceful && x.longUntil != nil && t.Flags&forwardingBit != 0 {
 				x.graceful[fam] = true
 			}
+		}
+	}
+}
+
+// severalPaths takes in the neighbour's add-path capability.
+func (x *session) severalPaths(c *gobgp.CapAddPath) {
+	for _, t := range c.Tuples {
+		if fam, ok := familyFrom(t.Family); ok && slices.Contains(x.peer.Families, fam) {
+			x.receives = x.receives || x.peer.ReceivePaths && t.Mode&gobgp.BGP_ADD_PATH_SEND != 0
+			x.sends = x.sends || x.peer.SendPaths && t.Mode&gobgp.BGP_ADD_PATH_RECEIVE != 0
 		}
 	}
 }

@@ -71,6 +71,10 @@ func (s *sessions) states() []PeerState {
 			st.Families = slices.Clone(x.families)
 			st.HoldTime = x.hold
 			st.GracefulRestart = len(x.graceful) > 0
+			st.Notifications, st.ReceivesPaths, st.SendsPaths = x.notifies, x.receives, x.sends
+			for _, d := range x.longer {
+				st.LongLived = max(st.LongLived, d)
+			}
 			received, _ := s.table.counts(x.peer.Address)
 			st.Warnings = x.peer.warnings(received)
 			if text := x.damping.warning(time.Now()); text != "" {

@@ -135,6 +135,8 @@ func printPeer(w io.Writer, p *printer, q *agentpb.Peer) {
 // trouble is what there is to know of a session's troubles: what it warns of, why it is not up, or why it was lost last.
 func trouble(q *agentpb.Peer) string {
 	switch {
+	case q.GetLastError() != "" && q.GetStale():
+		return q.GetLastError() + " (its routes are kept)"
 	case q.GetLastError() != "":
 		return q.GetLastError()
 	case len(q.GetWarnings()) > 0:

@@ -71,6 +71,8 @@ func (o *operator) Peers(ctx context.Context, _ *agentpb.PeersRequest) (*agentpb
 			Name: p.Name, Address: p.Address.String(), As: p.AS, State: p.State, GracefulRestart: p.GracefulRestart,
 			HoldSeconds: uint32(p.HoldTime.Seconds()), Flaps: uint32(p.Flaps), LastError: p.LastError,
 			Bfd: states[p.Name], Warnings: p.Warnings, LastDown: p.LastDown,
+			Stale: p.Stale, Notifications: p.Notifications, LongLivedSeconds: uint32(p.LongLived.Seconds()),
+			ReceivesPaths: p.ReceivesPaths, SendsPaths: p.SendsPaths,
 		}
 		if !p.HeldUntil.IsZero() {
 			q.HeldUntil = p.HeldUntil.Format(time.RFC3339)

@@ -36,7 +36,10 @@ func TestInteropLongLived(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		usesLink(t, n, outside[1], "eth1")
-		if s := n.session(t, "tor"); s.LastError == "" || s.State == "Established" {
+		if s := n.session(t, "tor-b"); s.LongLived != 120 || s.Notifies != (kind != routers.BIRD) {
+			t.Errorf("session: %+v", s)
+		}
+		if s := n.session(t, "tor"); s.LastError == "" || s.State == "Established" || !s.Stale {
 			t.Errorf("session: %+v", s)
 		}
 		both[0].Restart()

@@ -191,6 +191,10 @@ type session struct {
 	Flaps     int      `json:"flaps"`
 	Hold      int      `json:"hold_seconds"`
 	LastError string   `json:"last_error"`
+	Stale     bool     `json:"stale"`
+	LongLived int      `json:"long_lived_seconds"`
+	Notifies  bool     `json:"notifications"`
+	Receives  bool     `json:"receives_paths"`
 	LastDown  string   `json:"last_down"`
 	Warnings  []string `json:"warnings"`
 	BFD       struct {

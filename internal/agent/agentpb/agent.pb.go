@@ -563,9 +563,17 @@ type Peer struct {
 	LastDown   string `protobuf:"bytes,13,opt,name=last_down,json=lastDown,proto3" json:"last_down,omitempty"`
 	LastDownAt string `protobuf:"bytes,14,opt,name=last_down_at,json=lastDownAt,proto3" json:"last_down_at,omitempty"`
 	// RFC 3339: until when its routes are held back because it comes and goes; empty: they are not.
-	HeldUntil     string `protobuf:"bytes,15,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	HeldUntil string `protobuf:"bytes,15,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"`
+	// Its routes are kept although its session is away.
+	Stale bool `protobuf:"varint,16,opt,name=stale,proto3" json:"stale,omitempty"`
+	// Of an established session: routes are kept over NOTIFICATIONs (RFC 8538), and so long after the restart time (RFC 9494);
+	// several paths to a prefix are told, in each direction (RFC 7911).
+	Notifications    bool   `protobuf:"varint,17,opt,name=notifications,proto3" json:"notifications,omitempty"`
+	LongLivedSeconds uint32 `protobuf:"varint,18,opt,name=long_lived_seconds,json=longLivedSeconds,proto3" json:"long_lived_seconds,omitempty"`
+	ReceivesPaths    bool   `protobuf:"varint,19,opt,name=receives_paths,json=receivesPaths,proto3" json:"receives_paths,omitempty"`
+	SendsPaths       bool   `protobuf:"varint,20,opt,name=sends_paths,json=sendsPaths,proto3" json:"sends_paths,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
@@ -701,6 +709,41 @@ func (x *Peer) GetHeldUntil() string {
 		return x.HeldUntil
 	}
 	return ""
+}
+
+func (x *Peer) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *Peer) GetNotifications() bool {
+	if x != nil {
+		return x.Notifications
+	}
+	return false
+}
+
+func (x *Peer) GetLongLivedSeconds() uint32 {
+	if x != nil {
+		return x.LongLivedSeconds
+	}
+	return 0
+}
+
+func (x *Peer) GetReceivesPaths() bool {
+	if x != nil {
+		return x.ReceivesPaths
+	}
+	return false
+}
+
+func (x *Peer) GetSendsPaths() bool {
+	if x != nil {
+		return x.SendsPaths
+	}
+	return false
 }
 
 type Bfd struct {
@@ -1970,7 +2013,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x04mend\x18\x05 \x01(\tR\x04mend\"\x0e\n" +
 	"\fPeersRequest\">\n" +
 	"\rPeersResponse\x12-\n" +
-	"\x05peers\x18\x01 \x03(\v2\x17.podroute.agent.v1.PeerR\x05peers\"\xd3\x03\n" +
+	"\x05peers\x18\x01 \x03(\v2\x17.podroute.agent.v1.PeerR\x05peers\"\x85\x05\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x0e\n" +
@@ -1990,7 +2033,13 @@ const file_agent_proto_rawDesc = "" +
 	"\flast_down_at\x18\x0e \x01(\tR\n" +
 	"lastDownAt\x12\x1d\n" +
 	"\n" +
-	"held_until\x18\x0f \x01(\tR\theldUntil\"\xb0\x03\n" +
+	"held_until\x18\x0f \x01(\tR\theldUntil\x12\x14\n" +
+	"\x05stale\x18\x10 \x01(\bR\x05stale\x12$\n" +
+	"\rnotifications\x18\x11 \x01(\bR\rnotifications\x12,\n" +
+	"\x12long_lived_seconds\x18\x12 \x01(\rR\x10longLivedSeconds\x12%\n" +
+	"\x0ereceives_paths\x18\x13 \x01(\bR\rreceivesPaths\x12\x1f\n" +
+	"\vsends_paths\x18\x14 \x01(\bR\n" +
+	"sendsPaths\"\xb0\x03\n" +
 	"\x03Bfd\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\tR\x05since\x12\x1e\n" +
