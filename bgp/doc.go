@@ -11,6 +11,8 @@
 //     both directions is to reject.
 //   - What neighbours say is kept, judged and selected in our own table (learned.go, hear.go, selection.go);
 //     gobgp imports only what it has to pass on.
+//   - What is learned may outlive its session, and who keeps what for how long is decided here (staleness.go), as RFC 4724, RFC 8538
+//     and RFC 9494 want it, whatever gobgp makes of it for those it passes routes on to.
 //   - A session is torn down only for a change of what it has negotiated (see sessionKey). Filters,
 //     paths and attributes change under running sessions.
 //   - Learned says Synced only for routes that it has already handed out: a caller that removes stale
