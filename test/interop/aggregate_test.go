@@ -1,10 +1,14 @@
 package interop
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/routers"
@@ -177,4 +181,62 @@ func reaches(t *testing.T, r *transit) {
 			return nil
 		})
 	}
+}
+
+// TestAggregateRestart: while the router's agent is killed and started again, nobody loses the aggregate, and the kernel always says
+// that what nobody has is unreachable.
+func TestAggregateRestart(t *testing.T) {
+	t.Parallel()
+	r := newTransit(t, routers.BIRD, "apiVersion: podroute.io/v1alpha1\nkind: Advertisement\nmetadata: {name: rack}\n"+
+		"spec: {peers: [tor-spine], aggregates: [10.244.64.0/20, \"fd00:244::/56\"], summaryOnly: true}\n", func(*routers.Config, *routers.Config) {})
+	for p, hop := range sums() {
+		r.spine.Learns(waitRoute, p, hop)
+	}
+	changes := map[*nstest.NS]*nstest.Output{r.spineNS: {}, r.NS: {}}
+	for ns, out := range changes {
+		p, err := ns.Launch(context.Background(), out, "ip", "monitor", "route")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Stop)
+	}
+	r.signal(syscall.SIGKILL)
+	r.start(t)
+	r.leaf.Established(waitSession)
+	r.spine.Established(waitSession)
+	nstest.Within(t, 20*time.Second, func() error { // until all is known again, and for as long as an aggregate lingers
+		if up := time.Since(r.since(t)); up < 16*time.Second {
+			return fmt.Errorf("up for %v", up)
+		}
+		return nil
+	})
+	for p, hop := range sums() {
+		r.spine.Learns(waitRoute, p, hop)
+		if err := unreachable(r.node, p, true); err != nil {
+			t.Error(err)
+		}
+		for _, out := range changes {
+			for line := range strings.Lines(out.String()) {
+				if strings.HasPrefix(line, "Deleted") && strings.Contains(line, p.String()) {
+					t.Errorf("%v was away: %s", p, line)
+				}
+			}
+		}
+	}
+}
+
+// since is when the agent was started.
+func (n *node) since(t *testing.T) time.Time {
+	t.Helper()
+	var s struct {
+		Started time.Time `json:"started"`
+	}
+	out, err := n.ask("status")
+	if err == nil {
+		err = json.Unmarshal(out, &s)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Started
 }
