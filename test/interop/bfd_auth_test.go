@@ -26,14 +26,13 @@ func TestInteropBFDAuthentication(t *testing.T) {
 				t.Parallel()
 				const secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: bfd, namespace: kube-system}\nstringData: {right: a shared key, wrong: another key}\n"
 				spec := "  bfd: {transmitInterval: 50ms, receiveInterval: 50ms, detectMultiplier: 3, authentication: {method: " + method + ", keyID: 7, key: {secretRef: {name: bfd, key: %s}}}}\n"
-				o := rackOptions{kind: kind, nodes: 1}
+				o := rackOptions{kind: kind, nodes: 1, spared: true}
 				o.router = func(c *routers.Config) {
 					for i := range c.Neighbors {
 						c.Neighbors[i].BFD = &routers.BFD{Interval: 50, Multiplier: 3, Method: bird, Key: "a shared key", KeyID: 7}
 					}
 				}
 				r := newRack(t, o)
-				spare(t, r.tor)
 				n := r.nodes[0]
 				set := func(key string) {
 					t.Helper()

@@ -33,13 +33,13 @@ func liveness(name string) routers.Feature {
 func watchedRack(t testing.TB, o rackOptions, graceful bool) *rack {
 	t.Helper()
 	o.peer += watched
+	o.spared = true
 	o.router = func(c *routers.Config) {
 		for i := range c.Neighbors {
 			c.Neighbors[i].BFD = &routers.BFD{Interval: 50, Multiplier: 3, Graceful: graceful}
 		}
 	}
 	r := newRack(t, o)
-	spare(t, r.tor)
 	r.alive(t)
 	return r
 }

@@ -36,6 +36,8 @@ type rackOptions struct {
 	as uint32
 	// split: a session for each family, whatever the daemon.
 	split bool
+	// spared: the router's daemons come before all that merely computes; see spare.
+	spared bool
 	// router changes the router's configuration, tor is called with its namespace before that.
 	router func(*routers.Config)
 	tor    func(*nstest.NS)
@@ -79,6 +81,9 @@ func newRack(t testing.TB, o rackOptions) *rack {
 		o.router(&c)
 	}
 	r.router = routers.Start(t, r.tor, o.kind, c)
+	if o.spared {
+		spare(t, r.tor)
+	}
 	for i, n := range r.nodes {
 		n.configure(t, "rack.yaml", rackManifests(o, i+1))
 		n.start(t)
