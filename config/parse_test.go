@@ -144,7 +144,6 @@ func TestLarge(t *testing.T) {
 		bits := 26 - i%3
 		fmt.Fprintf(&text, nodeText, fmt.Sprintf("n%d", i), fmt.Sprintf("10.%d.%d.0/%d", i>>8, i&255, bits), fmt.Sprintf("172.16.%d.%d", i>>8, i&255))
 	}
-	fmt.Fprintf(&text, "---\napiVersion: %s\nkind: RouterConfig\nmetadata: {name: default}\nspec: {mesh: Reflectors, reflectorSelector: {}}\n", APIVersion)
 	start := time.Now()
 	f := Parse("nodes.yaml", []byte(text.String()))
 	parsed := time.Since(start)
