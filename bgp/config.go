@@ -261,6 +261,9 @@ type PeerState struct {
 	ReceivesPaths, SendsPaths bool
 	// Stale says that the neighbour is restarting and that its routes are kept (RFC 4724 section 4.2).
 	Stale bool
+	// LastChoice says of those routes that they are used only where there are no others: the neighbour has fallen silent, or has been away
+	// for longer than its restart time.
+	LastChoice bool
 }
 
 // AdvertisedRoute is a route as a neighbour is told it.

@@ -53,7 +53,7 @@ func TestLongLived(t *testing.T) {
 	if d := time.Since(lost); d < 1500*time.Millisecond {
 		t.Errorf("the last choice after %v", d)
 	}
-	if st := p.peer("t0"); !st.Stale || st.Reason != ReasonRestartExpired {
+	if st := p.peer("t0"); !st.Stale || !st.LastChoice || st.Reason != ReasonRestartExpired {
 		t.Errorf("%+v", st)
 	}
 	second.send(rawbgp.Withdraw(prefixList(both)))

@@ -52,6 +52,7 @@ type session struct {
 
 	stale      bool // lost with its routes kept
 	staleSince time.Time
+	lastChoice bool                 // what is kept is used where there is nothing else
 	handed     bool                 // it was lost because we wanted a new session
 	longUntil  map[Family]time.Time // the restart time was over, and routes are kept until then
 	silent     bool                 // lost because the hold timer ran out

@@ -146,6 +146,7 @@ func (s *sessions) keep(x *session, again bool) {
 		kept[fam] = true
 	}
 	s.table.ended(addr, kept)
+	x.lastChoice = x.silent
 	if x.silent {
 		s.table.age(addr, false)
 	}
@@ -181,6 +182,7 @@ func (s *sessions) over(x *session) {
 			x.longUntil[fam] = time.Now().Add(d)
 		}
 	}
+	x.lastChoice = true
 	s.table.age(addr, true)
 	s.last(x)
 	s.log.Warn("a BGP neighbour stays away; its routes are the last choice now", "peer", x.peer.Name, "address", addr, "for", fmt.Sprint(x.longer))

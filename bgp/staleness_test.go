@@ -219,7 +219,7 @@ func TestSilentNeighbour(t *testing.T) {
 	p.learns("10.130.1.0/24 via 10.0.0.1,10.0.1.1")
 	spaces[0].Run(t, "nft add table inet silence", "nft add chain inet silence out { type filter hook output priority 0 ; policy drop ; }")
 	p.learns("10.130.1.0/24 via 10.0.1.1")
-	if st := p.peer("t0"); !st.Stale || st.Reason != ReasonHoldTimerExpired {
+	if st := p.peer("t0"); !st.Stale || !st.LastChoice || st.Reason != ReasonHoldTimerExpired {
 		t.Errorf("%+v", st)
 	}
 	raws[1].send(rawbgp.Withdraw(prefixList("10.130.1.0/24")))

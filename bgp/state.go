@@ -64,7 +64,7 @@ func (s *sessions) states() []PeerState {
 	for _, x := range s.byAddr {
 		st := PeerState{
 			Name: x.peer.Name, Address: x.peer.Address, AS: max(x.peer.AS, x.as), State: stateName(x.state), Since: x.since,
-			Reason: x.reason, LastError: x.text, Flaps: x.flaps, LastDown: x.lost.text, LastDownAt: x.lost.at, Stale: x.stale,
+			Reason: x.reason, LastError: x.text, Flaps: x.flaps, LastDown: x.lost.text, LastDownAt: x.lost.at, Stale: x.stale, LastChoice: x.stale && x.lastChoice,
 			Received: map[Family]int{}, Accepted: map[Family]int{}, Advertised: map[Family]int{},
 		}
 		if x.state == gobgp.BGP_FSM_ESTABLISHED {

@@ -52,7 +52,7 @@ func (e evidence) judge(patience bool) verdict {
 	d := e.Desired
 	up, telling := 0, 0
 	for _, p := range e.Peers {
-		waiting := patience && p.Stale
+		waiting := patience && p.Stale && !p.LastChoice
 		if p.State != config.SessionEstablished && !waiting {
 			continue
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // sessions writes session states as letters: E established and told our routes, M established and told
-// nothing, S down but restarting, D down.
+// nothing, S down but restarting, L away for longer, D down.
 func sessions(letters string) []bgp.PeerState {
 	var out []bgp.PeerState
 	for i, c := range letters {
@@ -24,6 +24,8 @@ func sessions(letters string) []bgp.PeerState {
 			p.State = config.SessionEstablished
 		case 'S':
 			p.Stale = true
+		case 'L':
+			p.Stale, p.LastChoice = true, true
 		case 'D':
 			p.LastError = "no answer"
 		}
@@ -47,6 +49,7 @@ func TestJudge(t *testing.T) {
 		{name: "none of two", sessions: "DD", need: 1, strict: reasonSessionsDown, patient: reasonSessionsDown},
 		{name: "one of four", sessions: "EDDD", need: 2, strict: reasonSessionsDown, patient: reasonSessionsDown},
 		{name: "a peer restarts", sessions: "S", need: 1, strict: reasonSessionsDown},
+		{name: "a peer has been away for long", sessions: "L", need: 1, strict: reasonSessionsDown, patient: reasonSessionsDown},
 		{name: "one restarts, one is dead", sessions: "SD", need: 1, strict: reasonSessionsDown},
 		{name: "nothing told", sessions: "M", need: 1, strict: reasonNotAdvertised, patient: reasonNotAdvertised},
 		{name: "nothing to tell", sessions: "M", need: 1, change: func(e *evidence) { e.Desired.BGP.Paths = nil }},
