@@ -49,15 +49,15 @@ func TestInteropCrashes(t *testing.T) {
 		stop4, stop6 := watchRoutes(t, tor, "10.130.2.0/24"), watchRoutes(t, tor, "fd10:2::/64")
 		c.Restarting, c.Deferral = true, 20*time.Second
 		for range 4 {
-			p.kill()
-			p = startSpeaker(t, us, "another life")
-			p.set(c)
-			p.established(names(peers)...)
 			if kind == routers.OpenBGPD {
 				// Its two processes pass one another messages: an End-of-RIB that is handled after the end of its session counts
 				// for the next one, and bgpd 7.7 drops what it has just begun to keep.
 				time.Sleep(3 * time.Second)
 			}
+			p.kill()
+			p = startSpeaker(t, us, "another life")
+			p.set(c)
+			p.established(names(peers)...)
 		}
 		if n4, n6 := stop4(), stop6(); n4+n6 > 0 {
 			t.Errorf("our routes were missing %d (IPv4) and %d (IPv6) times", n4, n6)
