@@ -233,7 +233,9 @@ func (a *Agent) apply(ctx context.Context) error {
 		a.hold(wait)
 		return errors.Join(errs...)
 	}
-	a.lives.call(sinceBoot())
+	if len(d.BGP.Peers) > 0 { // who is found on a link is found later
+		a.lives.call(sinceBoot())
+	}
 	add("BFD", a.bfd.Set(ctx, d.BFD)) // before BGP: its first packet ends what neighbours have of an earlier life
 	add("BGP", a.announce(ctx))
 	return errors.Join(errs...)
