@@ -57,6 +57,7 @@ func TestInteropNeighboursByPrefix(t *testing.T) {
 		inKernel(t, n, outside[0], 0)
 		r.tor.Run(t, "ip link set port1 up", "ip addr replace fd00:0:0:1::/127 dev port1 nodad")
 		r.router.Restart()
+		r.router.Established(2 * waitSession) // it calls, is called back, and waits after a call that was refused
 		r.exchanged(t, 1)
 	})
 }
