@@ -69,9 +69,21 @@ func serviceAddresses(ctx context.Context, t *T) error {
 		return err
 	}
 	for family, ip := range balancer {
-		errs = append(errs, client.seenAs(ctx, url(ip, 80, "/clientip"), clientAddresses()[family]))
+		errs = append(errs, client.keepsAddress(ctx, url(ip, 80, "/clientip"), clientAddresses()[family]))
 	}
 	return errors.Join(append(errs, t.podMoves(ctx, client, balancer))...)
+}
+
+// keepsAddress asks a URL until it is told its own address whichever node it meets: kube-proxies learn of a policy one by one.
+func (p place) keepsAddress(ctx context.Context, url string, own netip.Addr) error {
+	return cluster.Eventually(ctx, 20*time.Second, func(ctx context.Context) error {
+		for range 12 {
+			if err := p.seenAs(ctx, url, own); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // balanced is a service with addresses of every kind, given by hand, and an Advertisement of it.

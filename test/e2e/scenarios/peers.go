@@ -291,7 +291,7 @@ func (t *T) wrongAtOnce(ctx context.Context) error {
 		more  map[string]any
 		words string
 	}{
-		{map[string]any{"gateway": "IPv4"}, "exactly one of address, gateway and interface must be set"},
+		{map[string]any{"gateway": "IPv4"}, "exactly one of address, gateway, interface and prefix must be set"},
 		{map[string]any{"ttlSecurity": 2}, "ttlSecurity excludes multihopTTL"},
 		{map[string]any{"asNumber": 23456}, "must be 1 to 4294967294 and not reserved"},
 		{map[string]any{"timers": map[string]any{"hold": "2s"}}, "must be whole seconds, 3s to 65535s"},
