@@ -31,6 +31,7 @@ func TestFlapping(t *testing.T) {
 			return nil
 		})
 	}
+	flaps := 0
 	flap := func(i int) {
 		r := dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
 		r.send(rawbgp.Announce([]uint32{65001}, addr("10.0.0.1"), prefixes), rawbgp.EndOfRIB(false), rawbgp.EndOfRIB(true))
@@ -43,6 +44,13 @@ func TestFlapping(t *testing.T) {
 		c.Peers[0].Down = true
 		p.set(c)
 		count(0)
+		flaps++
+		nstest.Within(t, 15*time.Second, func() error {
+			if st := p.peer("tor"); st.Flaps != flaps {
+				return fmt.Errorf("%d flaps, want %d", st.Flaps, flaps)
+			}
+			return nil
+		})
 		c.Peers[0].Down = false
 		p.set(c)
 	}
