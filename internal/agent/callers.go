@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -33,21 +34,14 @@ func (a *Agent) recall() {
 	a.speaker.Remember(earlier)
 }
 
-// noteCallers writes down who has called. Where that fails, they must call again after a restart.
-func (a *Agent) noteCallers() {
+// called takes in who has called, and writes it down. Where that fails, they must call again after a restart.
+func (a *Agent) called(ctx context.Context) {
+	a.reconcile(ctx)
 	now := map[string][]netip.Addr{}
 	for name, c := range a.speaker.Callers() {
 		now[name] = c.Addresses
 	}
-	text, err := json.Marshal(now)
-	file := filepath.Join(a.RunDir, callersFile)
-	if err == nil {
-		err = os.WriteFile(file+".new", text, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(file+".new", file)
-	}
-	if err != nil {
+	if err := writeNote(filepath.Join(a.RunDir, callersFile), now); err != nil {
 		a.Log.Warn("it cannot be noted who has called: after a restart they must call again", "err", err)
 	}
 }

@@ -55,14 +55,7 @@ func readLives(dir string, log *slog.Logger, heir bool) *lives {
 }
 
 func (l *lives) write() {
-	text, err := json.Marshal(l)
-	if err == nil {
-		err = os.WriteFile(l.file+".new", text, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(l.file+".new", l.file)
-	}
-	if err != nil {
+	if err := writeNote(l.file, l); err != nil {
 		l.log.Warn("this run cannot note that it has begun: should it die early, the next one does not know", "err", err)
 	}
 }

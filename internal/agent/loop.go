@@ -106,8 +106,7 @@ func (a *Agent) run(told, work context.Context) chan<- error {
 			a.prune(work)
 			a.stir()
 		case <-a.speaker.CallersChanged():
-			a.reconcile(work)
-			a.noteCallers()
+			a.called(work)
 		case <-a.bfd.Changed():
 			a.forsake(work)
 		case <-a.loop.call:

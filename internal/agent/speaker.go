@@ -151,14 +151,17 @@ func (d *draft) advertise(paths []bgp.Path, ad config.Advertisement) []bgp.Path 
 	d.Aggregates = append(d.Aggregates, sums...)
 	for i, p := range append(prefixes, sums...) {
 		sum := i >= len(prefixes)
-		path := bgp.Path{
-			Prefix: p, Communities: s.Communities, LocalPref: s.LocalPref, MED: s.MED, Prepend: int(s.Prepend), Peers: s.Peers,
-			Aggregate: sum, SummaryOnly: sum && s.SummaryOnly, NextHop: s.Via(p),
-		}
+		path := pathOf(s)
+		path.Prefix, path.NextHop = p, s.Via(p)
+		path.Aggregate, path.SummaryOnly = sum, sum && s.SummaryOnly
 		paths = append(supersede(paths, path), path)
-
 	}
 	return paths
+}
+
+// pathOf is a path with an Advertisement's attributes.
+func pathOf(s config.AdvertisementSpec) bgp.Path {
+	return bgp.Path{Communities: s.Communities, LocalPref: s.LocalPref, MED: s.MED, Prepend: int(s.Prepend), Peers: s.Peers}
 }
 
 // supersede takes away what a path replaces: of the same prefix, what is said to its own peers; for all, what is said to
