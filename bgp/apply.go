@@ -39,7 +39,7 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 		theirs := rules
 		if c.passesOn() {
 			// For what is passed on; the table does it for itself.
-			theirs.Import = append([]rule{{From: fromExternal, Carrying: patterns([]string{gracefulShutdown}), Set: attributes{LocalPref: lowest()}}}, rules.Import...)
+			theirs.Import = append([]rule{{From: fromExternal, Carrying: patterns([]string{GracefulShutdown}), Set: attributes{LocalPref: lowest()}}}, rules.Import...)
 		} else {
 			theirs.Import = rules.Import[:1] // our own
 		}

@@ -20,7 +20,7 @@ func exportRules(c Config) []rule {
 	rules = append(rules, summaryRules(c)...)
 	rules = append(rules, nextHopRules(c)...)
 	if c.Drain {
-		rules = append(rules, rule{Set: attributes{Communities: []string{gracefulShutdown}, LocalPref: lowest()}})
+		rules = append(rules, rule{Set: attributes{Communities: []string{GracefulShutdown}, LocalPref: lowest()}})
 	}
 	rules = append(rules, ownRules(c, external)...)
 	for _, p := range c.Peers {
@@ -36,8 +36,8 @@ func exportRules(c Config) []rule {
 	return rules
 }
 
-// gracefulShutdown is the community of routes that are about to go (RFC 8326 section 3).
-const gracefulShutdown = "65535:0"
+// GracefulShutdown is the community of routes that are about to go (RFC 8326 section 3), as Path and AdvertisedRoute have it.
+const GracefulShutdown = "65535:0"
 
 // lowest is the lowest local preference that gobgp can express; RFC 8326 section 4.2 wants 0.
 func lowest() *uint32 {

@@ -128,15 +128,12 @@ func (a *Agent) drainReport(ctx context.Context, whole bool) (*agentpb.DrainRepo
 
 func counted(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
 
-// gracefulShutdown is how advertised routes show the community of RFC 8326.
-const gracefulShutdown = "65535:0"
-
 // untold are the peers that have not been told all: of a route without GRACEFUL_SHUTDOWN, or of a service address after
 // its withdrawal.
 func untold(said []bgp.AdvertisedRoute, services []netip.Prefix, withdrawn bool) map[string]bool {
 	out := map[string]bool{}
 	for _, r := range said {
-		if !slices.Contains(r.Communities, gracefulShutdown) || withdrawn && slices.Contains(services, r.Prefix) {
+		if !slices.Contains(r.Communities, bgp.GracefulShutdown) || withdrawn && slices.Contains(services, r.Prefix) {
 			out[r.Peer] = true
 		}
 	}

@@ -155,7 +155,7 @@ func TestVigil(t *testing.T) {
 func TestUntold(t *testing.T) {
 	t.Parallel()
 	service, block := netip.MustParsePrefix("203.0.113.1/32"), netip.MustParsePrefix("10.244.1.0/24")
-	shut := []string{"64512:1", gracefulShutdown}
+	shut := []string{"64512:1", bgp.GracefulShutdown}
 	said := []bgp.AdvertisedRoute{
 		{Peer: "told", Prefix: block, Communities: shut},
 		{Peer: "late", Prefix: block},
