@@ -103,6 +103,17 @@ func (s Snapshot) RackRanges(n Node) []netip.Prefix {
 	return ranges
 }
 
+// PoolsFor are the pools whose addresses are for a use.
+func (s Snapshot) PoolsFor(use PoolUse) []AddressPool {
+	var pools []AddressPool
+	for _, p := range s.Pools {
+		if p.Spec.Use == use {
+			pools = append(pools, p)
+		}
+	}
+	return pools
+}
+
 // PeersOf are the peers of a node: those that select it. Of two with the same address the one that
 // was in force first counts, and a node is no peer of its own.
 func (s Snapshot) PeersOf(n Node) []BGPPeer {

@@ -90,7 +90,7 @@ func (s *Source) giveAddresses(ctx context.Context) error {
 // turn makes a Plan and writes it, and returns when to look again where nothing changes before.
 func (g *giver) turn(ctx context.Context) (time.Duration, error) {
 	snapshot := g.Snapshot()
-	pools := balancerPools(snapshot)
+	pools := snapshot.PoolsFor(config.UseLoadBalancers)
 	if len(pools) == 0 || !g.current.Load() {
 		g.end()
 		return idle, nil
@@ -143,16 +143,6 @@ func (g *giver) writeEvents(ctx context.Context) {
 		}
 		signal(g.tell)
 	}
-}
-
-// balancerPools are the pools for load balancers.
-func balancerPools(s config.Snapshot) (all []config.AddressPool) {
-	for _, p := range s.Pools {
-		if p.Spec.Use == config.UseLoadBalancers {
-			all = append(all, p)
-		}
-	}
-	return all
 }
 
 // begin has the Services followed, if they are not.

@@ -59,11 +59,8 @@ func (d *draft) blocks() {
 // claimable are the pools of pod addresses, as this node sees them.
 func (d *draft) claimable() []pool.Pool {
 	var out []pool.Pool
-	for _, v := range d.Snapshot.Pools {
+	for _, v := range d.Snapshot.PoolsFor(config.UsePods) {
 		s := v.Spec
-		if s.Use != config.UsePods {
-			continue
-		}
 		p := pool.Pool{
 			Name: v.Name, CIDR: s.Prefix(), BlockSize: int(s.BlockSize), Excluded: s.Excluded(), Reserved: s.Reserved(),
 			Open: d.known && d.Gone.Name == "" && d.Role == roleNode && !s.Disabled && config.Selects(s.NodeSelector, d.node.Labels),
@@ -121,9 +118,7 @@ func overlapping(ps []netip.Prefix, p netip.Prefix) []netip.Prefix {
 func (d *draft) servings() {
 	a := &d.Addressing
 	a.Everyone = d.serving(nil)
-	a.Selective = slices.ContainsFunc(d.Snapshot.Pools, func(v config.AddressPool) bool {
-		return v.Spec.Use == config.UsePods && v.Spec.NamespaceSelector != nil
-	})
+	a.Selective = slices.ContainsFunc(d.Snapshot.PoolsFor(config.UsePods), func(v config.AddressPool) bool { return v.Spec.NamespaceSelector != nil })
 	if !a.Selective {
 		return
 	}
@@ -157,9 +152,9 @@ func (d *draft) serving(namespace map[string]string) serving {
 
 // candidates are the pools of a family that select a namespace, and those for all.
 func (d *draft) candidates(family string, namespace map[string]string) (selecting, general []string) {
-	for _, v := range d.Snapshot.Pools {
+	for _, v := range d.Snapshot.PoolsFor(config.UsePods) {
 		switch s := v.Spec; {
-		case s.Use != config.UsePods || config.FamilyOf(s.Prefix().Addr()) != family:
+		case config.FamilyOf(s.Prefix().Addr()) != family:
 		case s.NamespaceSelector == nil:
 			general = append(general, v.Name)
 		case namespace != nil && config.Selects(s.NamespaceSelector, namespace):

@@ -132,10 +132,8 @@ func (d *draft) ranges() {
 	d.nodes = d.spec.NodePrefixes()
 	d.services = d.spec.ServicePrefixes()
 	if len(d.spec.ClusterCIDRs) == 0 && d.spec.PodSubnets == config.SubnetsFromPool {
-		for _, v := range d.Snapshot.Pools {
-			if v.Spec.Use == config.UsePods {
-				d.pods = append(d.pods, v.Spec.Prefix())
-			}
+		for _, v := range d.Snapshot.PoolsFor(config.UsePods) {
+			d.pods = append(d.pods, v.Spec.Prefix())
 		}
 	}
 	for _, n := range d.Snapshot.Nodes {

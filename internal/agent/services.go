@@ -82,10 +82,8 @@ func (d *draft) refused(ads []config.Advertisement, named []netip.Prefix) []neti
 // balancers are the pools of addresses for load balancers.
 func (d *draft) balancers() []netip.Prefix {
 	var all []netip.Prefix
-	for _, v := range d.Snapshot.Pools {
-		if v.Spec.Use == config.UseLoadBalancers {
-			all = append(all, v.Spec.Prefix())
-		}
+	for _, v := range d.Snapshot.PoolsFor(config.UseLoadBalancers) {
+		all = append(all, v.Spec.Prefix())
 	}
 	return all
 }
@@ -107,11 +105,6 @@ func (d *draft) serviceAds() []config.Advertisement {
 		return cmp.Or(cmp.Compare(min(len(b.Spec.Peers), 1), min(len(a.Spec.Peers), 1)), cmp.Compare(b.Name, a.Name))
 	})
 	return ads
-}
-
-// pathOf is a path with an Advertisement's attributes.
-func pathOf(s config.AdvertisementSpec) bgp.Path {
-	return bgp.Path{Communities: s.Communities, LocalPref: s.LocalPref, MED: s.MED, Prepend: int(s.Prepend), Peers: s.Peers}
 }
 
 // frontage are the addresses of Services in the making.
