@@ -180,29 +180,24 @@ func TestInteropAttributes(t *testing.T) {
 
 func TestInteropMED(t *testing.T) {
 	t.Parallel()
-	better(t, "by MED", func(second bool) routers.Tags {
-		if second {
-			return routers.Tags{MED: 10}
-		}
-		return routers.Tags{MED: 50}
-	})
+	better(t, "by MED", tagged(routers.Tags{MED: 50}, routers.Tags{MED: 10}))
 }
 
 func TestInteropPath(t *testing.T) {
 	t.Parallel()
-	better(t, "by the length of the AS path", func(second bool) routers.Tags {
-		if second {
-			return routers.Tags{}
-		}
-		return routers.Tags{Prepend: 2}
-	})
+	better(t, "by the length of the AS path", tagged(routers.Tags{Prepend: 2}, routers.Tags{}))
 }
 
-// better: of two routers of one AS the second is used, because of its tags, and when it is gone the first.
-func better(t *testing.T, by string, tags func(second bool) routers.Tags) {
+// tagged are two routers that differ in what their routes carry.
+func tagged(first, second routers.Tags) func(i int, c *routers.Config) {
+	return func(i int, c *routers.Config) { c.Tags = []routers.Tags{first, second}[i-1] }
+}
+
+// better: of two routers of one AS, 1 and 2, the second is used, because of what they are, and when it is gone the first.
+func better(t *testing.T, by string, change func(i int, c *routers.Config)) {
 	t.Helper()
 	routers.Feature{Name: "attributes: of two routers one is better, " + by}.Each(t, func(t *testing.T, kind routers.Kind) {
-		n, both := newDualHomed(t, kind, func(i int, c *routers.Config) { c.Tags = tags(i == 2) })
+		n, both := newDualHomed(t, kind, change)
 		for _, r := range both {
 			r.Established(waitSession)
 		}
@@ -445,12 +440,8 @@ func isShutdown(c string) bool {
 
 func TestInteropShutdown(t *testing.T) {
 	t.Parallel()
-	better(t, "where the other says GRACEFUL_SHUTDOWN (RFC 8326)", func(second bool) routers.Tags {
-		if second {
-			return routers.Tags{Prepend: 1}
-		}
-		return routers.Tags{Communities: []string{"65535:0"}}
-	})
+	better(t, "where the other says GRACEFUL_SHUTDOWN (RFC 8326)",
+		tagged(routers.Tags{Communities: []string{"65535:0"}}, routers.Tags{Prepend: 1}))
 }
 
 // TestInteropRotation: the password of a session is changed, first here and then at the router, under pings between pods.

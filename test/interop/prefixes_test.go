@@ -14,20 +14,8 @@ import (
 // TestInteropLocalPref: inside one AS the router that says so is used.
 func TestInteropLocalPref(t *testing.T) {
 	t.Parallel()
-	routers.Feature{Name: "attributes: of two routers one is better, by local preference (iBGP)"}.Each(t, func(t *testing.T, kind routers.Kind) {
-		n, both := newDualHomed(t, kind, func(i int, c *routers.Config) {
-			c.AS, c.Tags = 64601, routers.Tags{LocalPref: uint32(i) * 150}
-		})
-		for _, r := range both {
-			r.Established(waitSession)
-		}
-		for _, p := range outside {
-			usesLink(t, n, p, "eth2")
-		}
-		n.Run(t, "ip link set eth2 down")
-		for _, p := range outside {
-			usesLink(t, n, p, "eth1")
-		}
+	better(t, "by local preference (iBGP)", func(i int, c *routers.Config) {
+		c.AS, c.Tags = 64601, routers.Tags{LocalPref: uint32(i) * 150}
 	})
 }
 
