@@ -1,14 +1,10 @@
 package bgp
 
 import (
-	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,68 +12,23 @@ import (
 	packet "github.com/osrg/gobgp/v4/pkg/packet/bmp"
 
 	"github.com/podroute/podroute/bgp/bmp"
+	"github.com/podroute/podroute/internal/bmpstation"
 	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/rawbgp"
 )
 
-// station hears what a speaker tells it, decoded by gobgp.
-type station struct {
-	ln   net.Listener
-	mu   sync.Mutex
-	conn net.Conn
-	got  []string
-}
-
 // newStation listens on port 11019 of a namespace.
-func newStation(t *testing.T, ns *nstest.NS) *station {
+func newStation(t *testing.T, ns *nstest.NS) *bmpstation.Station {
 	t.Helper()
-	s := &station{}
+	var ln net.Listener
 	err := ns.Do(func() (err error) {
-		s.ln, err = net.Listen("tcp", ":11019")
+		ln, err = net.Listen("tcp", ":11019")
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = s.ln.Close(); s.hangUp() })
-	go func() {
-		for {
-			conn, err := s.ln.Accept()
-			if err != nil {
-				return
-			}
-			s.mu.Lock()
-			s.conn, s.got = conn, nil
-			s.mu.Unlock()
-			s.read(conn)
-		}
-	}()
-	return s
-}
-
-func (s *station) hangUp() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.got = nil
-	if s.conn != nil {
-		_ = s.conn.Close()
-	}
-}
-
-func (s *station) read(conn net.Conn) {
-	for {
-		head := make([]byte, 6)
-		if _, err := io.ReadFull(conn, head); err != nil {
-			return
-		}
-		msg := append(head, make([]byte, binary.BigEndian.Uint32(head[1:])-6)...)
-		if _, err := io.ReadFull(conn, msg[6:]); err != nil {
-			return
-		}
-		s.mu.Lock()
-		s.got = append(s.got, monitored(msg))
-		s.mu.Unlock()
-	}
+	return bmpstation.Serve(t, ln, monitored)
 }
 
 // monitored is a message as the tests compare it.
@@ -137,18 +88,6 @@ func routesText(u *gobgp.BGPUpdate) string {
 	return strings.Join(parts, " ")
 }
 
-func (s *station) hears(t *testing.T, want ...string) {
-	t.Helper()
-	nstest.Within(t, 15*time.Second, func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if !slices.Equal(s.got, want) {
-			return fmt.Errorf("heard\n%s\nwant\n%s", strings.Join(s.got, "\n"), strings.Join(want, "\n"))
-		}
-		return nil
-	})
-}
-
 // TestStations: a station hears of sessions and of what neighbours say, whatever the filters; one that comes late hears it
 // all, and a session's end.
 func TestStations(t *testing.T) {
@@ -156,27 +95,27 @@ func TestStations(t *testing.T) {
 	us, torNS := pair(t)
 	s := newStation(t, torNS)
 	p, c := speak(t, us, func(c *Config) { c.Stations = []bmp.Station{{Addr: netip.MustParseAddrPort("10.0.0.1:11019")}} }, passive())
-	s.hears(t, "initiation")
+	s.Hears(t, "initiation")
 	r := dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
 	const who = "10.0.0.1 AS65001 ID "
 	up := fmt.Sprintf("up %s%v at 10.0.0.2 179: AS%d ID %v hold 90, AS65001 ID %v hold 90 caps 1", who, tor().ID, c.AS, c.RouterID, tor().ID)
 	route := "route " + who + tor().ID.String() + ": "
-	s.hears(t, "initiation", up)
+	s.Hears(t, "initiation", up)
 	r.send(rawbgp.Announce([]uint32{65001, 4200000009}, addr("10.0.0.1"), prefixList("10.130.7.0/24", "192.0.2.0/24"),
 		rawbgp.Attr{Flags: rawbgp.Optional | rawbgp.Transitive, Type: rawbgp.AttrCommunities, Value: []byte{0, 1, 0, 2}},
 		rawbgp.Attr{Flags: rawbgp.Optional | rawbgp.Transitive, Type: 99, Value: []byte{7}}))
 	said := route + "{AsPath: 65001 4200000009} {Communities: 1:2} {Flags: TRANSITIVE|OPTIONAL, Type: BGPAttrType(99), Value: [7]} {Nexthop: 10.0.0.1} +10.130.7.0/24 +192.0.2.0/24"
-	s.hears(t, "initiation", up, said)
+	s.Hears(t, "initiation", up, said)
 	p.learns("10.130.7.0/24 via 10.0.0.1") // 192.0.2.0/24 is not accepted
 	r.send(rawbgp.EndOfRIB(false), rawbgp.EndOfRIB(true), rawbgp.Withdraw(prefixList("192.0.2.0/24")))
-	s.hears(t, "initiation", up, said, route+"end of IPv4", route+"end of IPv6", route+"-192.0.2.0/24")
-	s.hangUp()
+	s.Hears(t, "initiation", up, said, route+"end of IPv4", route+"end of IPv6", route+"-192.0.2.0/24")
+	s.HangUp()
 	one := strings.TrimSuffix(said, " +192.0.2.0/24")
-	s.hears(t, "initiation", up, one, route+"end of IPv4", route+"end of IPv6")
+	s.Hears(t, "initiation", up, one, route+"end of IPv4", route+"end of IPv6")
 	r.send(rawbgp.Notification(6, 4))
-	s.hears(t, "initiation", up, one, route+"end of IPv4", route+"end of IPv6", "down "+who+tor().ID.String()+" reason 3 notification 6/4")
-	s.hangUp()
-	s.hears(t, "initiation")
+	s.Hears(t, "initiation", up, one, route+"end of IPv4", route+"end of IPv6", "down "+who+tor().ID.String()+" reason 3 notification 6/4")
+	s.HangUp()
+	s.Hears(t, "initiation")
 }
 
 // TestLateStation: what neighbours said before there was a station is told with the attributes that are kept.
@@ -192,10 +131,9 @@ func TestLateStation(t *testing.T) {
 	c.Stations = []bmp.Station{{Addr: netip.MustParseAddrPort("10.0.0.1:11019")}}
 	p.set(c)
 	nstest.Within(t, 10*time.Second, func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if n := len(s.got); n != 3 || !strings.HasSuffix(s.got[2], ": {AsPath: 65001} {Nexthop: 10.0.0.1} {Communities: 1:2} +10.130.7.0/24") {
-			return fmt.Errorf("heard %q", s.got)
+		got := s.Heard()
+		if n := len(got); n != 3 || !strings.HasSuffix(got[2], ": {AsPath: 65001} {Nexthop: 10.0.0.1} {Communities: 1:2} +10.130.7.0/24") {
+			return fmt.Errorf("heard %q", got)
 		}
 		return nil
 	})

@@ -2,9 +2,7 @@ package bmp
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"iter"
 	"log/slog"
 	"net"
@@ -16,72 +14,20 @@ import (
 
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v4/pkg/packet/bmp"
+
+	"github.com/podroute/podroute/internal/bmpstation"
 )
 
-// collector is a station that decodes what it hears with gobgp's decoder.
-type collector struct {
-	ln   net.Listener
-	mu   sync.Mutex
-	conn net.Conn
-	got  []string
-	deaf bool
-}
-
-func listen(t *testing.T) *collector {
+func listen(t *testing.T) *bmpstation.Station {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &collector{ln: ln}
-	t.Cleanup(func() { _ = ln.Close(); c.hangUp() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			c.mu.Lock()
-			c.conn, c.got = conn, nil
-			deaf := c.deaf
-			c.mu.Unlock()
-			if !deaf {
-				go c.read(conn)
-			}
-		}
-	}()
-	return c
+	return bmpstation.Serve(t, ln, describe)
 }
 
-func (c *collector) addr() netip.AddrPort {
-	return netip.MustParseAddrPort(c.ln.Addr().String())
-}
-
-func (c *collector) hangUp() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.got = nil
-	if c.conn != nil {
-		_ = c.conn.Close()
-	}
-}
-
-func (c *collector) read(conn net.Conn) {
-	for {
-		head := make([]byte, 6)
-		if _, err := io.ReadFull(conn, head); err != nil {
-			return
-		}
-		msg := append(head, make([]byte, binary.BigEndian.Uint32(head[1:])-6)...)
-		if _, err := io.ReadFull(conn, msg[6:]); err != nil {
-			return
-		}
-		c.mu.Lock()
-		c.got = append(c.got, describe(msg))
-		c.mu.Unlock()
-	}
-}
-
+// describe is a message as the tests compare it, read with gobgp's decoder.
 func describe(raw []byte) string {
 	m, err := bmp.ParseBMPMessage(raw)
 	if err != nil {
@@ -120,20 +66,6 @@ func describe(raw []byte) string {
 		return text
 	}
 	return "unknown"
-}
-
-func (c *collector) hears(t *testing.T, want ...string) {
-	t.Helper()
-	var got []string
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		c.mu.Lock()
-		got = slices.Clone(c.got)
-		c.mu.Unlock()
-		if slices.Equal(got, want) {
-			return
-		}
-	}
-	t.Fatalf("heard\n%q, want\n%q", got, want)
 }
 
 // book is a source with one neighbour.
@@ -207,12 +139,12 @@ func TestMessages(t *testing.T) {
 	src := &book{all: [][]byte{PeerUp(six, time.Unix(1, 0), Up{
 		Local: netip.MustParseAddr("2001:db8::2"), LocalPort: 40000, RemotePort: 179, Sent: openMessage(t, 64512), Received: openMessage(t, 65001),
 	})}}
-	e, stop := start(t, src, Station{Addr: c.addr()})
+	e, stop := start(t, src, Station{Addr: c.Addr()})
 	begin := []string{
 		"initiation podroute test n1",
 		"up 2001:db8::1 AS 65001 ID 10.0.0.2 flags 80 at 2001:db8::2 40000 179, sent 64512, received 65001",
 	}
-	c.hears(t, begin...)
+	c.Hears(t, begin...)
 	e.Send(routeMessage(t, four, "10.0.0.0/24"))
 	note, err := gobgp.NewBGPNotificationMessage(6, 2, nil).Serialize()
 	if err != nil {
@@ -224,21 +156,21 @@ func TestMessages(t *testing.T) {
 	who := "192.0.2.1 AS 4200000001 ID 10.0.0.1 flags 0"
 	want := append(slices.Clone(begin), "route "+who+" [10.0.0.0/24:0]", "down "+who+" reason 3 notification 6/2 data ",
 		"down "+who+" reason 2 notification none data 0002", "down "+who+" reason 4 notification none data ")
-	c.hears(t, want...)
+	c.Hears(t, want...)
 	if st := e.States(); len(st) != 1 || !st[0].Connected || st[0].Sent != 6 || st[0].Error != "" {
 		t.Errorf("state: %+v", st)
 	}
 	stop()
-	c.hears(t, append(want, "termination")...)
+	c.Hears(t, append(want, "termination")...)
 }
 
 // TestStatistics: numbers come as often as they are wanted.
 func TestStatistics(t *testing.T) {
 	t.Parallel()
 	c := listen(t)
-	start(t, &book{}, Station{Addr: c.addr(), Statistics: 200 * time.Millisecond})
+	start(t, &book{}, Station{Addr: c.Addr(), Statistics: 200 * time.Millisecond})
 	numbers := "numbers 192.0.2.1 AS 4200000001 ID 10.0.0.1 flags 0 7=1099511627776 9/2/1=7 11=3"
-	c.hears(t, "initiation podroute test n1", numbers, numbers)
+	c.Hears(t, "initiation podroute test n1", numbers, numbers)
 }
 
 // TestReconnect: a station that was away is told all anew, one that is not configured any more is taken leave of.
@@ -246,13 +178,13 @@ func TestReconnect(t *testing.T) {
 	t.Parallel()
 	c := listen(t)
 	src := &book{all: [][]byte{routeMessage(t, four, "10.0.1.0/24")}}
-	e, _ := start(t, src, Station{Addr: c.addr()})
+	e, _ := start(t, src, Station{Addr: c.Addr()})
 	first := "route 192.0.2.1 AS 4200000001 ID 10.0.0.1 flags 0 [10.0.1.0/24:0]"
-	c.hears(t, "initiation podroute test n1", first)
-	c.hangUp()
-	c.hears(t, "initiation podroute test n1", first)
+	c.Hears(t, "initiation podroute test n1", first)
+	c.HangUp()
+	c.Hears(t, "initiation podroute test n1", first)
 	e.Set(nil)
-	c.hears(t, "initiation podroute test n1", first, "termination")
+	c.Hears(t, "initiation podroute test n1", first, "termination")
 	if e.Heeded() {
 		t.Error("nobody is there, and somebody hears")
 	}
@@ -263,11 +195,9 @@ func TestReconnect(t *testing.T) {
 func TestDeafStation(t *testing.T) {
 	t.Parallel()
 	c := listen(t)
-	c.mu.Lock()
-	c.deaf = true
-	c.mu.Unlock()
+	c.Deafen(true)
 	src := &book{all: [][]byte{routeMessage(t, four, "10.0.1.0/24")}}
-	e, _ := start(t, src, Station{Addr: c.addr()})
+	e, _ := start(t, src, Station{Addr: c.Addr()})
 	for deadline := time.Now().Add(10 * time.Second); !e.Heeded() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 	}
 	msg := make([]byte, 1<<20)
@@ -278,11 +208,9 @@ func TestDeafStation(t *testing.T) {
 	if took := time.Since(began); took > time.Second {
 		t.Errorf("Send took %v", took)
 	}
-	c.mu.Lock()
-	c.deaf = false
-	c.mu.Unlock()
-	c.hangUp()
-	c.hears(t, "initiation podroute test n1", "route 192.0.2.1 AS 4200000001 ID 10.0.0.1 flags 0 [10.0.1.0/24:0]")
+	c.Deafen(false)
+	c.HangUp()
+	c.Hears(t, "initiation podroute test n1", "route 192.0.2.1 AS 4200000001 ID 10.0.0.1 flags 0 [10.0.1.0/24:0]")
 	src.mu.Lock()
 	defer src.mu.Unlock()
 	if src.dumps != 2 {

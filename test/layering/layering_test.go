@@ -25,16 +25,17 @@ func layers() map[string][]string {
 		"routes":       {"internal/failpoint", "internal/prefixmap"},
 
 		// For tests, benchmarks and the build.
-		"cni/internal/serve": {"cni", "ipam"}, // the real server in a process that tests may kill
-		"hack":               {},
-		"internal/failpoint": {},
-		"internal/httpload":  {},
-		"internal/prefixmap": {},
-		"internal/ndp":       {},
-		"internal/nstest":    {},
-		"internal/rawbgp":    {},
-		"internal/routers":   {"internal/nstest"},
-		"test":               {"internal/httpload", "internal/nstest", "internal/rawbgp", "internal/routers"},
+		"cni/internal/serve":  {"cni", "ipam"}, // the real server in a process that tests may kill
+		"hack":                {},
+		"internal/bmpstation": {"internal/nstest"},
+		"internal/failpoint":  {},
+		"internal/httpload":   {},
+		"internal/prefixmap":  {},
+		"internal/ndp":        {},
+		"internal/nstest":     {},
+		"internal/rawbgp":     {},
+		"internal/routers":    {"internal/nstest"},
+		"test":                {"internal/httpload", "internal/nstest", "internal/rawbgp", "internal/routers"},
 	}
 }
 
@@ -75,7 +76,7 @@ func TestPackagesImportDownwards(t *testing.T) {
 // siblings either, but for the CNI server's, which wires pods with the real allocator.
 func TestOnlyTestsUseTestPackages(t *testing.T) {
 	t.Parallel()
-	forTests := []string{"internal/httpload", "internal/nstest", "internal/rawbgp", "internal/routers", "cni/internal/serve", "test", "hack"}
+	forTests := []string{"internal/bmpstation", "internal/httpload", "internal/nstest", "internal/rawbgp", "internal/routers", "cni/internal/serve", "test", "hack"}
 	siblings := []string{"bgp", "cni", "config", "internal/lab", "internal/nft", "ipam", "routes"}
 	for path, p := range list(t, "./...") {
 		path = short(path)
