@@ -82,17 +82,9 @@ func TestPathsOfOneNeighbour(t *testing.T) {
 // A reflector tells its clients all paths that it has, changes and takes back each by itself.
 func TestPathsReflected(t *testing.T) {
 	t.Parallel()
-	us := nstest.New(t)
-	var spaces []*nstest.NS
-	var peers []Peer
-	for i := range 4 {
-		spaces = append(spaces, nstest.New(t))
-		link(t, us, spaces[i], i)
-		peers = append(peers, Peer{
-			Name: fmt.Sprintf("t%d", i), Address: addr(fmt.Sprintf("10.0.%d.1", i)), AS: 65002, Passive: true, Families: []Family{IPv4}, ReflectorClient: true,
-			ReceivePaths: true, SendPaths: true,
-		})
-	}
+	us, spaces, peers := spokes(t, 4, func(_ int, q *Peer) {
+		q.AS, q.Families, q.ReflectorClient, q.ReceivePaths, q.SendPaths = 65002, []Family{IPv4}, true, true, true
+	})
 	p, _ := speak(t, us, func(c *Config) { c.AS, c.Paths = 65002, nil }, peers...)
 	client := startSpeaker(t, spaces[3], "client")
 	c := ours()
@@ -102,9 +94,7 @@ func TestPathsReflected(t *testing.T) {
 	client.established("rr")
 	var raws []*raw
 	for i := range 3 {
-		a := fmt.Sprintf("10.0.%d.1", i)
-		raws = append(raws, dial(t, spaces[i], a, fmt.Sprintf("10.0.%d.2", i), rawbgp.Open{AS: 65002, ID: addr(a), Hold: 90, IPv4: true}))
-		p.established(peers[i].Name)
+		raws = append(raws, callBy(t, p, spaces[i], i, rawbgp.Open{AS: 65002, Hold: 90, IPv4: true}))
 	}
 	announce := func(i int, hop string, pref byte) {
 		raws[i].send(rawbgp.Announce(nil, addr(hop), prefixList("10.130.1.0/24"), rawbgp.Attr{

@@ -19,24 +19,14 @@ func longLived(seconds byte) []byte { return []byte{71, 7, 0, 1, 1, 0x80, 0, 0, 
 // stale times is over (RFC 9494 section 4.2).
 func TestLongLived(t *testing.T) {
 	t.Parallel()
-	us := nstest.New(t)
-	spaces := []*nstest.NS{nstest.New(t), nstest.New(t)}
-	var peers []Peer
-	for i := range spaces {
-		link(t, us, spaces[i], i)
-		peers = append(peers, Peer{
-			Name: fmt.Sprintf("t%d", i), Address: addr(fmt.Sprintf("10.0.%d.1", i)), AS: 65001, Passive: true, Families: []Family{IPv4},
-			GracefulRestart: true, LongLived: time.Minute,
-		})
-	}
+	us, spaces, peers := spokes(t, 2, func(_ int, q *Peer) {
+		q.AS, q.Families, q.GracefulRestart, q.LongLived = 65001, []Family{IPv4}, true, time.Minute
+	})
 	p, _ := speak(t, us, nil, peers...)
 	call := func(i int, stale byte) *raw {
-		a := fmt.Sprintf("10.0.%d.1", i)
-		r := dial(t, spaces[i], a, fmt.Sprintf("10.0.%d.2", i), rawbgp.Open{
-			AS: 65001, ID: addr(a), Hold: 90, IPv4: true, GracefulRestart: &rawbgp.GracefulRestart{Time: 2, Forwarding: true}, Capabilities: longLived(stale),
+		return callBy(t, p, spaces[i], i, rawbgp.Open{
+			AS: 65001, Hold: 90, IPv4: true, GracefulRestart: &rawbgp.GracefulRestart{Time: 2, Forwarding: true}, Capabilities: longLived(stale),
 		})
-		p.established(fmt.Sprintf("t%d", i))
-		return r
 	}
 	first, second := call(0, 6), call(1, 60)
 	if got, want := capabilities(first.Peer)[71], []byte{0, 1, 1, 0, 0, 0, 60}; !slices.Equal(got, want) {
@@ -77,27 +67,17 @@ func TestLongLived(t *testing.T) {
 // (RFC 9494 section 4.3).
 func TestLongLivedPassedOn(t *testing.T) {
 	t.Parallel()
-	us := nstest.New(t)
-	var spaces []*nstest.NS
-	var peers []Peer
-	for i := range 3 {
-		spaces = append(spaces, nstest.New(t))
-		link(t, us, spaces[i], i)
-		peers = append(peers, Peer{
-			Name: fmt.Sprintf("t%d", i), Address: addr(fmt.Sprintf("10.0.%d.1", i)), AS: uint32(65100 + i), Passive: true, Families: []Family{IPv4},
-			GracefulRestart: true, LongLived: time.Minute,
-		})
-	}
+	us, spaces, peers := spokes(t, 3, func(i int, q *Peer) {
+		q.AS, q.Families, q.GracefulRestart, q.LongLived = uint32(65100+i), []Family{IPv4}, true, time.Minute
+	})
 	p, _ := speak(t, us, func(c *Config) { c.Transit = true }, peers...)
 	var raws []*raw
 	for i := range 3 {
-		a := fmt.Sprintf("10.0.%d.1", i)
-		open := rawbgp.Open{AS: peers[i].AS, ID: addr(a), Hold: 90, IPv4: true, GracefulRestart: &rawbgp.GracefulRestart{Time: 2, Forwarding: true}}
+		open := rawbgp.Open{AS: peers[i].AS, Hold: 90, IPv4: true, GracefulRestart: &rawbgp.GracefulRestart{Time: 2, Forwarding: true}}
 		if i < 2 {
 			open.Capabilities = longLived(60)
 		}
-		raws = append(raws, dial(t, spaces[i], a, fmt.Sprintf("10.0.%d.2", i), open))
-		p.established(peers[i].Name)
+		raws = append(raws, callBy(t, p, spaces[i], i, open))
 	}
 	raws[0].send(rawbgp.Announce([]uint32{65100}, addr("10.0.0.1"), prefixList("10.130.1.0/24")), rawbgp.EndOfRIB(false))
 	raws[1].announces("10.130.1.0/24")

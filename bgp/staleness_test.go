@@ -3,7 +3,6 @@ package bgp
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -194,26 +193,16 @@ func TestNoEndOfRIB(t *testing.T) {
 // A neighbour that falls silent is the last choice while its routes are kept.
 func TestSilentNeighbour(t *testing.T) {
 	t.Parallel()
-	us := nstest.New(t)
-	var spaces []*nstest.NS
-	var peers []Peer
-	for i := range 2 {
-		spaces = append(spaces, nstest.New(t))
-		link(t, us, spaces[i], i)
-		peers = append(peers, Peer{
-			Name: fmt.Sprintf("t%d", i), Address: addr(fmt.Sprintf("10.0.%d.1", i)), AS: 65001, Passive: true, GracefulRestart: true, Hold: 3 * time.Second,
-			Families: []Family{IPv4}, NextHops: map[Family]netip.Addr{},
-		})
-	}
+	us, spaces, peers := spokes(t, 2, func(_ int, q *Peer) {
+		q.AS, q.Families, q.GracefulRestart, q.Hold = 65001, []Family{IPv4}, true, 3*time.Second
+	})
 	p, _ := speak(t, us, nil, peers...)
 	var raws []*raw
 	for i, ns := range spaces {
-		a := fmt.Sprintf("10.0.%d.1", i)
-		r := dial(t, ns, a, fmt.Sprintf("10.0.%d.2", i), rawbgp.Open{
-			AS: 65001, ID: addr(a), Hold: 90, IPv4: true, GracefulRestart: &rawbgp.GracefulRestart{Time: 8, Forwarding: true, Notifies: true},
+		r := callBy(t, p, ns, i, rawbgp.Open{
+			AS: 65001, Hold: 90, IPv4: true, GracefulRestart: &rawbgp.GracefulRestart{Time: 8, Forwarding: true, Notifies: true},
 		})
-		p.established(fmt.Sprintf("t%d", i))
-		r.send(rawbgp.Announce([]uint32{65001}, addr(a), prefixList("10.130.1.0/24")), rawbgp.EndOfRIB(false))
+		r.send(rawbgp.Announce([]uint32{65001}, peers[i].Address, prefixList("10.130.1.0/24")), rawbgp.EndOfRIB(false))
 		raws = append(raws, r)
 	}
 	p.learns("10.130.1.0/24 via 10.0.0.1,10.0.1.1")
