@@ -80,18 +80,29 @@ func (a *agenda) has(peer netip.Addr, what task) bool {
 	return ok
 }
 
-// take removes and returns what is due, and says when the next is; zero: nothing is.
-func (a *agenda) take(now time.Time) (due []appointment, next time.Time) {
+// list returns what is due, and says when the next is; zero: nothing is.
+func (a *agenda) list(now time.Time) (due []appointment, next time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for k, at := range a.due {
 		switch {
 		case !at.After(now):
 			due = append(due, k)
-			delete(a.due, k)
 		case next.IsZero() || at.Before(next):
 			next = at
 		}
 	}
 	return due, next
+}
+
+// keep strikes out an appointment that was due, and says whether it still is: it may have been cancelled or moved meanwhile.
+func (a *agenda) keep(d appointment, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at, ok := a.due[d]
+	if !ok || at.After(now) {
+		return false
+	}
+	delete(a.due, d)
+	return true
 }

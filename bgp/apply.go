@@ -161,6 +161,7 @@ func (s *Speaker) add(ctx context.Context, c Config, p Peer) error {
 func (s *Speaker) remove(ctx context.Context, p Peer, forgetKey bool) error {
 	s.hardReset(gobgp.BGP_ERROR_SUB_PEER_DECONFIGURED, p.Address)
 	err := s.drop(ctx, p, forgetKey)
+	s.heed(p.Address)
 	s.table.silence(p.Address)
 	return err
 }
@@ -219,7 +220,7 @@ func (s *Speaker) soft(ctx context.Context, peer netip.Addr, dir api.ResetPeerRe
 func (s *Speaker) perform(ctx context.Context, d appointment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.srv == nil {
+	if !s.agenda.keep(d, time.Now()) || s.closed || s.srv == nil {
 		return
 	}
 	switch d.what {

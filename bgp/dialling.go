@@ -25,15 +25,14 @@ func newDiallers(log *slog.Logger, s *sessions, t *table, k *callers) *diallers 
 }
 
 func (d *diallers) handler(life int) slog.Handler {
-	return &handler{diallers: d, life: life, next: d.log.Handler()}
+	return &handler{diallers: d, voice: voice{life: life}, next: d.log.Handler()}
 }
 
 // handler is gobgp's slog handler. gobgp makes a logger of its own for each neighbour.
 type handler struct {
 	*diallers
-	life int // of the table
+	voice
 	next slog.Handler
-	peer netip.Addr
 }
 
 // Enabled lets warnings through, what is said of callers, and everything about neighbours.
@@ -61,7 +60,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 			h.sessions.said(h.peer, r)
 			return nil
 		}
-		if h.table.hear(h.life, h.peer, r) {
+		if h.table.hear(h.voice, r) {
 			return nil
 		}
 		h.sessions.heard(h.peer, r)
@@ -90,14 +89,14 @@ func keyOf(r slog.Record) (out netip.Addr) {
 	return out
 }
 
-// WithAttrs remembers the neighbour that the logger is for.
+// WithAttrs remembers the neighbour that the logger is for, which is being added.
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	out := *h
 	out.next = h.next.WithAttrs(attrs)
 	for _, a := range attrs {
 		if a.Key == "Key" {
 			if addr, err := netip.ParseAddr(a.Value.String()); err == nil {
-				out.peer = addr
+				out.peer, out.born = addr, time.Now()
 			}
 		}
 	}

@@ -308,3 +308,49 @@ func prefixList(s ...string) []netip.Prefix {
 	}
 	return out
 }
+
+// spokes are n passive neighbours of a speaker in us, t0 to tn-1, each in a namespace and on a link of its own.
+func spokes(t testing.TB, n int, change func(i int, q *Peer)) (us *nstest.NS, spaces []*nstest.NS, peers []Peer) {
+	t.Helper()
+	us = nstest.New(t)
+	for i := range n {
+		ns := nstest.New(t)
+		link(t, us, ns, i)
+		spaces = append(spaces, ns)
+		peers = append(peers, Peer{Name: fmt.Sprintf("t%d", i), Address: addr(fmt.Sprintf("10.0.%d.1", i)), Passive: true})
+		change(i, &peers[i])
+	}
+	return us, spaces, peers
+}
+
+// callBy is a session of neighbour i of spokes, whose address is its BGP identifier.
+func callBy(t testing.TB, p *process, ns *nstest.NS, i int, open rawbgp.Open) *raw {
+	t.Helper()
+	a := fmt.Sprintf("10.0.%d.1", i)
+	open.ID = addr(a)
+	r := dial(t, ns, a, fmt.Sprintf("10.0.%d.2", i), open)
+	p.established(fmt.Sprintf("t%d", i))
+	return r
+}
+
+// star is a speaker with n passive eBGP neighbours, t0 (AS 65100) to tn-1, each on a link of its own.
+func star(t testing.TB, n int, change func(*Config)) (p *process, c Config, call func(i int) *raw) {
+	t.Helper()
+	us, spaces, peers := spokes(t, n, func(i int, q *Peer) {
+		q.AS, q.NextHops = uint32(65100+i), map[Family]netip.Addr{IPv6: addr(fmt.Sprintf("fd00:%d::2", i))}
+	})
+	p, c = speak(t, us, func(c *Config) {
+		c.Peers = peers
+		if change != nil {
+			change(c)
+		}
+	})
+	return p, c, func(i int) *raw {
+		t.Helper()
+		open := rawbgp.Open{AS: c.Peers[i].AS, Hold: 90, IPv4: true, IPv6: true}
+		if c.Peers[i].GracefulRestart {
+			open.GracefulRestart = &rawbgp.GracefulRestart{Time: 30, Forwarding: true}
+		}
+		return callBy(t, p, spaces[i], i, open)
+	}
+}

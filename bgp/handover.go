@@ -28,24 +28,30 @@ func (s *Speaker) handOver(ctx context.Context, c Config, old, p Peer) error {
 	before, wasUp := s.now, s.sessions.isUp(p.Address)
 	before.Peers = []Peer{old}
 	hangUp(before, nil)
-	patience := time.After(handOverTime)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for waiting := true; waiting && s.sessions.isUp(p.Address); {
-		select {
-		case <-tick.C:
-		case <-patience:
-			waiting = false
-		case <-ctx.Done():
-			waiting = false
-		}
-	}
+	s.awaitDown(ctx, p.Address)
 	err := s.drop(ctx, old, old.Password != p.Password)
+	s.awaitDown(ctx, p.Address)
 	if wasUp {
 		s.sessions.hand(p.Address)
 	}
 	s.agenda.set(p.Address, endStale, time.Now().Add(p.RestartTime))
 	return errors.Join(err, s.enter(ctx, c, p, true))
+}
+
+// awaitDown waits until gobgp has told that a session is down.
+func (s *Speaker) awaitDown(ctx context.Context, peer netip.Addr) {
+	patience := time.After(handOverTime)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for s.sessions.isUp(peer) {
+		select {
+		case <-tick.C:
+		case <-patience:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // hand notes that a session was ended to be taken anew.
@@ -79,12 +85,20 @@ func (s *Speaker) giveUp(peer netip.Addr) {
 	s.sessions.reset(peer, ReasonRestartExpired, "the neighbour did not take the new session within our restart time")
 }
 
+// heed is called where a neighbour is added to gobgp or removed: what gobgp has still to tell of it as it was is late.
+func (s *Speaker) heed(peer netip.Addr) {
+	now := time.Now()
+	s.table.heed(peer, now)
+	s.sessions.heed(peer, now)
+}
+
 // enter makes a neighbour known to gobgp, which dials it in 1.5 to 2 s unless it calls before. restarting sets the
 // Restart State bit.
 func (s *Speaker) enter(ctx context.Context, c Config, p Peer, restarting bool) error {
 	if restarting {
 		s.sessions.restarting(p.Address, c.Deferral+time.Second)
 	}
+	s.heed(p.Address)
 	if err := s.srv.AddPeer(ctx, &api.AddPeerRequest{Peer: peerOf(c, p, restarting)}); err != nil {
 		return fmt.Errorf("add neighbour %v: %w", p.Address, err)
 	}

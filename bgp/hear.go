@@ -21,9 +21,17 @@ const (
 	saysSent      = "sent update"
 )
 
+// voice is who speaks in gobgp's log: a neighbour, each time anew that it is added.
+type voice struct {
+	life int // of the table
+	peer netip.Addr
+	born time.Time
+}
+
 // hear takes in a message of gobgp's log about a neighbour, and says whether it was an UPDATE. Those of an
-// earlier life are late.
-func (t *table) hear(life int, peer netip.Addr, r slog.Record) bool {
+// earlier life are late, and so is what is said of a neighbour as it was before it was removed and added again:
+// gobgp does not wait for the end of the session with one that it removes.
+func (t *table) hear(v voice, r slog.Record) bool {
 	switch r.Message {
 	case saysUpdate, saysUp, saysDown, saysMalformed:
 	default:
@@ -31,8 +39,8 @@ func (t *table) hear(life int, peer netip.Addr, r slog.Record) bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := t.peers[peer]
-	if n == nil || life != t.life {
+	n := t.peers[v.peer]
+	if n == nil || v.life != t.life || v.born.Before(n.from) {
 		return r.Message == saysUpdate
 	}
 	switch r.Message {
@@ -252,6 +260,15 @@ func (t *table) confirmed(peer netip.Addr) {
 	defer t.mu.Unlock()
 	if n := t.peers[peer]; n != nil {
 		t.drop(n, n.session, nil)
+	}
+}
+
+// heed is for a neighbour that is added to gobgp or removed: only who is added after that is heard.
+func (t *table) heed(peer netip.Addr, from time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.peers[peer]; n != nil {
+		n.from, n.live = from, false
 	}
 }
 

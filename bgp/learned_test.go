@@ -128,11 +128,35 @@ func learnFrom(tab *table, c Config) {
 	}
 }
 
+// A neighbour that is removed and added again is another: what gobgp has yet to tell of it as it was changes nothing.
+func TestLateGoodbye(t *testing.T) {
+	t.Parallel()
+	tab := newTable(make(chan struct{}, 1), newAgenda())
+	a := addr("10.0.0.1")
+	learnFrom(tab, Config{AS: 65002, MaxPaths: 8, Import: []PrefixRange{within("10.128.0.0/9")}, Peers: []Peer{{Name: "a", Address: a, AS: 1}}})
+	say(tab, a, a, prefixList("10.130.1.0/24")...)
+	tab.heed(a, time.Now())
+	tab.silence(a)
+	before := voice{life: tab.life, peer: a, born: time.Now().Add(-time.Second)}
+	says := func(v voice, text string) { tab.hear(v, slog.NewRecord(time.Time{}, slog.LevelDebug, text, 0)) }
+	if says(before, saysUp); tab.peers[a].live {
+		t.Error("who was removed is up")
+	}
+	now := voice{life: tab.life, peer: a, born: time.Now()}
+	says(now, saysUp)
+	if says(before, saysDown); !tab.peers[a].live {
+		t.Error("who was added again went with its predecessor")
+	}
+	if says(now, saysDown); tab.peers[a].live {
+		t.Error("who has gone is still there")
+	}
+}
+
 // hears lets the table hear a message of gobgp's log.
 func hears(tab *table, peer netip.Addr, text string, attrs ...slog.Attr) {
 	r := slog.NewRecord(time.Time{}, slog.LevelDebug, text, 0)
 	r.AddAttrs(attrs...)
-	tab.hear(tab.life, peer, r)
+	tab.hear(voice{life: tab.life, peer: peer}, r)
 }
 
 // say has a neighbour announce prefixes with this next hop, or without one withdraw them.
@@ -246,13 +270,24 @@ func TestAgenda(t *testing.T) {
 	a.set(x, redial, now)
 	a.set(y, redial, now.Add(time.Minute))
 	a.set(y, endStale, now.Add(time.Hour))
-	due, next := a.take(now)
+	due, next := a.list(now)
 	if len(due) != 1 || due[0] != (appointment{x, redial}) || !next.Equal(now.Add(2*time.Second)) {
 		t.Errorf("due %v, next %v", due, next)
 	}
+	if !a.keep(due[0], now) || a.keep(due[0], now) {
+		t.Error("an appointment is kept once")
+	}
+	a.set(x, redial, now)
+	a.set(x, redial, now.Add(time.Second))
+	if a.keep(appointment{x, redial}, now) {
+		t.Error("an appointment that was moved is kept at its old time")
+	}
 	a.cancel(y, endStale)
 	a.cancel(x)
-	if due, next = a.take(now.Add(2 * time.Hour)); len(due) != 1 || due[0] != (appointment{y, redial}) || !next.IsZero() {
+	if a.keep(appointment{x, softOut}, now.Add(time.Hour)) {
+		t.Error("an appointment is kept that was cancelled")
+	}
+	if due, next = a.list(now.Add(2 * time.Hour)); len(due) != 1 || due[0] != (appointment{y, redial}) || !next.IsZero() {
 		t.Errorf("due %v, next %v", due, next)
 	}
 	select {

@@ -3,6 +3,7 @@ package bgp
 import (
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // neighbour is one whom we hear. It is the table's, and under its mutex.
@@ -15,9 +16,10 @@ type neighbour struct {
 	bound    bound
 	warnOnly bool
 
-	session    uint32 // counts its sessions
-	live       bool   // a session is up, and what it says counts
-	asWithdraw bool   // the next UPDATE is malformed and takes back what it announces (RFC 7606 section 2)
+	from       time.Time // see heed
+	session    uint32    // counts its sessions
+	live       bool      // a session is up, and what it says counts
+	asWithdraw bool      // the next UPDATE is malformed and takes back what it announces (RFC 7606 section 2)
 	last       *offer
 	said       *said // the last UPDATE's, while stations may be told
 

@@ -257,7 +257,7 @@ func TestReadingAttributes(t *testing.T) {
 func TestOtherLogMessagesAreNotOurs(t *testing.T) {
 	t.Parallel()
 	tab := newTable(make(chan struct{}, 1), newAgenda())
-	if tab.hear(0, addr("10.0.0.1"), slog.Record{Message: "sent notification"}) {
+	if tab.hear(voice{peer: addr("10.0.0.1")}, slog.Record{Message: "sent notification"}) {
 		t.Error("a message of another kind was kept from the sessions")
 	}
 }

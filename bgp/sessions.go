@@ -69,6 +69,7 @@ type session struct {
 
 // history is what is known of a neighbour over all its sessions.
 type history struct {
+	from    time.Time // see heed
 	flaps   int
 	shutOut time.Time     // when it last sent too many prefixes
 	penalty time.Duration // for how long it stayed out then
@@ -143,8 +144,18 @@ func (s *sessions) forget() (life int) {
 	return s.life
 }
 
-// event takes in a change of state; gobgp tells of every one. Those of an earlier life are late.
-func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent) {
+// heed is for a neighbour that is added to gobgp or removed: only what happens to it after that counts.
+func (s *sessions) heed(peer netip.Addr, from time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x := s.byAddr[peer]; x != nil {
+		x.from = from
+	}
+}
+
+// event takes in a change of state; gobgp tells of every one, some time after it. Those of an earlier life are late, and
+// so are those of a neighbour as it was before it was removed and added again.
+func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent, at time.Time) {
 	if ev.Type != apiutil.PEER_EVENT_STATE {
 		return
 	}
@@ -152,7 +163,7 @@ func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent) {
 	defer s.mu.Unlock()
 	st := ev.Peer.State
 	x := s.byAddr[st.NeighborAddress]
-	if x == nil || life != s.life {
+	if x == nil || life != s.life || at.Before(x.from) {
 		return
 	}
 	was := x.state

@@ -116,7 +116,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		due, next := s.agenda.take(time.Now())
+		due, next := s.agenda.list(time.Now())
 		for _, d := range due {
 			s.perform(ctx, d)
 		}
@@ -211,11 +211,11 @@ func (s *Speaker) start(ctx, watch context.Context, srv *server.BgpServer, globa
 	// One watcher for both, so that an End-of-RIB is heard after its session's start. The routes before it have been
 	// heard by then: see table.hear.
 	return srv.WatchEvent(watch, server.WatchEventMessageCallbacks{
-		OnPeerUpdate: func(ev *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+		OnPeerUpdate: func(ev *apiutil.WatchEventMessage_PeerEvent, at time.Time) {
 			if ev.Type == apiutil.PEER_EVENT_STATE && ev.Peer.State.SessionState == gobgp.BGP_FSM_ESTABLISHED {
 				s.tellFirst(watch, srv, ev.Peer.State.NeighborAddress)
 			}
-			s.sessions.event(life, ev)
+			s.sessions.event(life, ev, at)
 		},
 		OnPathEor: func(p *apiutil.Path, _ time.Time) { s.sessions.endOfRIB(life, p); signal(s.changed) },
 	}, server.WatchPeer(), server.WatchEor(false))
