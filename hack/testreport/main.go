@@ -4,6 +4,7 @@
 //
 //	412 passed, 0 failed, 0 skipped
 //
+// A test that fails among the others is tried once more alone, unless many fail, and the report names it.
 // It exits with 1 when anything failed, did not build, or ran no test at all, and also when a test
 // was skipped and the environment says CI=true: there, a test that cannot run is a test that is
 // missing.
@@ -52,8 +53,16 @@ func run(ctx context.Context, args []string) (bool, error) {
 			}
 			fmt.Fprintf(os.Stdout, "module %s\n", dir)
 		}
+		before := len(sum.failures)
 		if err := test(ctx, dir, args, sum); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", dir, err))
+		}
+		for _, k := range alone(sum.failures[before:]) {
+			fmt.Fprintf(os.Stdout, "once more, alone: %s\n", k)
+			second := newSummary(os.Stdout)
+			if err := test(ctx, dir, argsFor(args, k), second); err == nil && second.finish(true) {
+				sum.forgive(k)
+			}
 		}
 	}
 	inCI := os.Getenv("CI") == "true"
@@ -81,6 +90,34 @@ func modules(root string) ([]string, error) {
 		return nil
 	})
 	return dirs, err
+}
+
+// fewFailures is how many tests may fail and be tried once more: hosts are shared, and one test in hundreds that waits for a
+// processor in vain says nothing of the code. More failures than that do.
+const fewFailures = 3
+
+// alone are the top-level tests to be tried once more: none where there are many, or where a package itself failed.
+func alone(failures []key) []key {
+	var out []key
+	for _, k := range failures {
+		if k.test == "" {
+			return nil
+		}
+		k.test, _, _ = strings.Cut(k.test, "/")
+		if !slices.Contains(out, k) {
+			out = append(out, k)
+		}
+	}
+	if len(out) > fewFailures {
+		return nil
+	}
+	return out
+}
+
+// argsFor are the arguments that run one test only.
+func argsFor(args []string, k key) []string {
+	flags := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return strings.HasPrefix(a, "./") })
+	return append(flags, "-count=1", "-run", "^"+k.test+"$", k.pkg)
 }
 
 // test runs one module's tests. A failed test is no error here: the summary knows it.

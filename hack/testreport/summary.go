@@ -25,6 +25,10 @@ type event struct {
 // key names a test, or with an empty test the package itself.
 type key struct{ pkg, test string }
 
+func (k key) String() string {
+	return strings.TrimSuffix(k.pkg+"."+k.test, ".")
+}
+
 // timed is a test and how long it took.
 type timed struct {
 	key
@@ -40,7 +44,8 @@ type summary struct {
 	build                   map[string][]string // compiler's output by import path
 	slow                    []timed
 	skips                   []string
-	failures                []string
+	failures                []key    // an empty test: the package itself
+	again                   []string // what failed at first, and passed alone
 }
 
 func newSummary(w io.Writer) *summary {
@@ -106,7 +111,7 @@ func (s *summary) endTest(e event) {
 	case "fail":
 		s.failed++
 		s.failedIn[e.Package]++
-		s.failures = append(s.failures, name)
+		s.failures = append(s.failures, k)
 		fmt.Fprint(s.w, strings.Join(s.output[k], ""))
 	}
 	if !strings.Contains(e.Test, "/") {
@@ -122,7 +127,7 @@ func (s *summary) endPackage(e event) {
 	}
 	if e.Action == "fail" && s.failedIn[e.Package] == 0 {
 		s.failed++
-		s.failures = append(s.failures, e.Package)
+		s.failures = append(s.failures, key{e.Package, ""})
 		for k, lines := range s.output {
 			if k.pkg == e.Package && k.test != "" {
 				fmt.Fprint(s.w, strings.Join(lines, "")) // tests that were cut short
@@ -146,8 +151,11 @@ func (s *summary) finish(inCI bool) bool {
 	for _, name := range s.skips {
 		fmt.Fprintf(s.w, "skipped: %s\n", name)
 	}
-	for _, name := range s.failures {
-		fmt.Fprintf(s.w, "FAILED: %s\n", name)
+	for _, name := range s.again {
+		fmt.Fprintf(s.w, "failed among the others, passed alone: %s\n", name)
+	}
+	for _, k := range s.failures {
+		fmt.Fprintf(s.w, "FAILED: %s\n", k)
 	}
 	if s.passed+s.failed+s.skipped == 0 {
 		fmt.Fprintln(s.w, "no test ran")
@@ -157,4 +165,18 @@ func (s *summary) finish(inCI bool) bool {
 	}
 	fmt.Fprintf(s.w, "%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped)
 	return s.failed == 0 && s.passed > 0 && (!inCI || s.skipped == 0)
+}
+
+// forgive counts a top-level test that failed, and its subtests, among those that passed.
+func (s *summary) forgive(k key) {
+	s.failures = slices.DeleteFunc(s.failures, func(f key) bool {
+		top, _, _ := strings.Cut(f.test, "/")
+		if f.pkg != k.pkg || top != k.test {
+			return false
+		}
+		s.failed--
+		s.passed++
+		return true
+	})
+	s.again = append(s.again, k.String())
 }

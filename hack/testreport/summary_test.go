@@ -81,6 +81,40 @@ func TestSummary(t *testing.T) {
 	}
 }
 
+func TestOnceMore(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	s := newSummary(&out)
+	events := `{"Action":"fail","Package":"p","Test":"TestA/one"}
+{"Action":"fail","Package":"p","Test":"TestA"}
+{"Action":"fail","Package":"p","Test":"TestB"}
+{"Action":"pass","Package":"p","Test":"TestC"}
+{"Action":"fail","Package":"p"}`
+	if err := s.read(strings.NewReader(events)); err != nil {
+		t.Fatal(err)
+	}
+	again := alone(s.failures)
+	if diff := cmp.Diff([]key{{"p", "TestA"}, {"p", "TestB"}}, again, cmp.AllowUnexported(key{})); diff != "" {
+		t.Errorf("once more (-want +got):\n%s", diff)
+	}
+	want := []string{"-race", "-p", "2", "-count=1", "-run", "^TestA$", "p"}
+	if diff := cmp.Diff(want, argsFor([]string{"-race", "-p", "2", "./..."}, again[0])); diff != "" {
+		t.Errorf("arguments (-want +got):\n%s", diff)
+	}
+	s.forgive(again[0])
+	if s.finish(true) {
+		t.Error("a test that failed was forgiven with another")
+	}
+	for _, want := range []string{"failed among the others, passed alone: p.TestA\n", "FAILED: p.TestB\n", "3 passed, 1 failed, 0 skipped\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("printed without %q:\n%s", want, out.String())
+		}
+	}
+	if alone([]key{{"p", ""}}) != nil || alone([]key{{"p", "A"}, {"p", "B"}, {"p", "C"}, {"p", "D"}}) != nil {
+		t.Error("a package that failed, or many tests, are tried again")
+	}
+}
+
 func TestModules(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
