@@ -2,6 +2,7 @@ package bmp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/packet/bmp"
 
 	"github.com/podroute/podroute/internal/bmpstation"
+	"github.com/podroute/podroute/internal/nstest"
 )
 
 func listen(t *testing.T) *bmpstation.Station {
@@ -198,8 +200,12 @@ func TestDeafStation(t *testing.T) {
 	c.Deafen(true)
 	src := &book{all: [][]byte{routeMessage(t, four, "10.0.1.0/24")}}
 	e, _ := start(t, src, Station{Addr: c.Addr()})
-	for deadline := time.Now().Add(10 * time.Second); !e.Heeded() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-	}
+	nstest.Within(t, 10*time.Second, func() error {
+		if !e.Heeded() || !c.Connected() {
+			return errors.New("the station does not listen")
+		}
+		return nil
+	})
 	msg := make([]byte, 1<<20)
 	began := time.Now()
 	for range 64 {

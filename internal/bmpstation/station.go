@@ -69,6 +69,13 @@ func (s *Station) read(conn net.Conn) {
 // Addr is where it listens.
 func (s *Station) Addr() netip.AddrPort { return netip.MustParseAddrPort(s.ln.Addr().String()) }
 
+// Connected says whether a router has called.
+func (s *Station) Connected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn != nil
+}
+
 // HangUp closes the connection, and forgets what was heard.
 func (s *Station) HangUp() {
 	s.mu.Lock()
