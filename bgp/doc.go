@@ -17,6 +17,8 @@
 //     paths and attributes change under running sessions.
 //   - Learned says Synced only for routes that it has already handed out: a caller that removes stale
 //     routes once Synced is true never removes one that was confirmed but not yet read.
+//   - gobgp tells late of what happens, and does not wait for the end of a session that it removes: only what it tells of a
+//     neighbour as it was last added counts (heed), and what was to be done for it is struck out with it (agenda.keep).
 //   - One bad peer is reported (PeerError) and left out; it never stops the others.
 //
 // Concurrency: a mutex orders Set, Restart, Leave and the housekeeping of Run, which are the only
