@@ -63,6 +63,7 @@ test: test-packages ## Every test, with the race detector (as root); PKG=./route
 .PHONY: check
 check: lint vet generated ## Format, lint, vet, layering, links, manifests, modules, generated files; offline once the tools are built
 	go test ./test/layering ./test/docs
+	go run ./test/interop/matrix -check # docs/interop.md has the rows that the tests declare
 	go -C test/manifests test -count=1 . # what it reads is outside its module, where the cache does not look
 	go -C test/e2e test -count=1 ./scenarios # docs/e2e.md has them all
 	for module in $(MODULES); do go -C $$module mod tidy -diff; done

@@ -1,6 +1,10 @@
 package routers
 
-import "testing"
+import (
+	"fmt"
+	"os"
+	"testing"
+)
 
 // Feature is a row of the matrix of features and daemons that `make interop` makes of the tests.
 type Feature struct {
@@ -9,6 +13,9 @@ type Feature struct {
 	// Lacks says of daemons that cannot do it why, in the words of their documentation.
 	Lacks map[Kind]string
 }
+
+// ListOnly is a variable of the environment. Where it is set tests of features say which cells they are, and skip what they test.
+const ListOnly = "PODROUTE_LIST_FEATURES"
 
 // Each runs a test of the feature against each daemon that has it: every subtest is a cell of the matrix. The
 // features' tests have names that start with TestInterop: by that `make interop` finds them.
@@ -23,7 +30,16 @@ func (f Feature) Each(t *testing.T, test func(t *testing.T, kind Kind)) {
 				t.Attr("lacks", why)
 				return
 			}
+			if os.Getenv(ListOnly) != "" {
+				t.Skip("asked for its name only")
+			}
 			test(t, kind)
 		})
 	}
+}
+
+// Measured tells a figure of a cell, on one line. `make interop` shows it beside the cell, also where it has passed.
+func Measured(t *testing.T, format string, args ...any) {
+	t.Helper()
+	t.Attr("measured", fmt.Sprintf(format, args...))
 }

@@ -250,7 +250,7 @@ func TestInteropBFDRestart(t *testing.T) {
 			r.alive(t)
 			for _, w := range watches {
 				sent, lost := w.end(t)
-				t.Logf("%s: %v: sent %d, lost %d", name, w.to, sent, lost)
+				routers.Measured(t, "%s: %d of %d packets to %v lost", name, lost, sent, w.to)
 				if lost > 1 {
 					t.Errorf("%s: ping %v: %d of %d packets lost, want at most 1", name, w.to, lost, sent)
 				}

@@ -38,7 +38,7 @@ func TestInteropCrashLoop(t *testing.T) {
 		a.ready(t)
 		for _, w := range watches {
 			sent, lost := w.end(t)
-			t.Logf("%v: sent %d, lost %d", w.to, sent, lost)
+			routers.Measured(t, "%d of %d packets to %v lost", lost, sent, w.to)
 			if lost > 0 {
 				t.Errorf("%v: %d of %d packets lost", w.to, lost, sent)
 			}

@@ -128,7 +128,7 @@ func TestInteropRestart(t *testing.T) {
 			e.do()
 			for _, w := range watches {
 				sent, lost := w.end(t)
-				t.Logf("%s: %v: sent %d, lost %d", e.name, w.to, sent, lost)
+				routers.Measured(t, "%s: %d of %d packets to %v lost", e.name, lost, sent, w.to)
 				if lost > e.most {
 					t.Errorf("%s: ping %v: %d of %d packets lost, want at most %d", e.name, w.to, lost, sent, e.most)
 				}

@@ -268,7 +268,7 @@ func TestInteropServicesRestart(t *testing.T) {
 			})
 			for _, w := range watches {
 				sent, lost := w.end(t)
-				t.Logf("%v: %v: sent %d, lost %d", s, w.to, sent, lost)
+				routers.Measured(t, "%v: %d of %d packets to %v lost", s, lost, sent, w.to)
 				if lost > 1 {
 					t.Errorf("%v: ping %v: %d of %d packets lost, want at most 1", s, w.to, lost, sent)
 				}

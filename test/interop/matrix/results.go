@@ -19,8 +19,8 @@ type cell struct {
 	Feature string `json:"feature"`
 	Daemon  string `json:"daemon"`
 	Result  string `json:"result"`
-	// Why it failed, or what the daemon's documentation says.
-	Why string `json:"why,omitempty"`
+	// Why it failed, what the daemon's documentation says, or what has been measured; empty: nothing has.
+	Why string `json:"why"`
 }
 
 // event is a line of `go test -json`; see `go doc test2json`.
@@ -52,6 +52,9 @@ func (r *results) take(e event) {
 	}
 	switch e.Action {
 	case "attr":
+		if old := t.attrs[e.Key]; e.Key == "measured" && old != "" {
+			e.Value = old + "; " + e.Value
+		}
 		t.attrs[e.Key] = e.Value
 	case "output":
 		t.output.WriteString(e.Output)
@@ -60,8 +63,9 @@ func (r *results) take(e event) {
 	}
 }
 
-// cells are sorted by feature and daemon. Of several tests of one cell, the worst result counts.
-func (r *results) cells() []cell {
+// cells are sorted by feature and daemon. Of several tests of one cell, the worst result counts. Tests that were only asked for
+// their names have passed if they have skipped the rest.
+func (r *results) cells(listed bool) []cell {
 	all := map[[2]string]cell{}
 	for _, t := range r.trials {
 		c := cell{Feature: t.attrs["feature"], Daemon: t.attrs["daemon"]}
@@ -69,15 +73,19 @@ func (r *results) cells() []cell {
 			continue
 		}
 		switch {
-		case t.action != "pass":
+		case t.action != "pass" && (!listed || t.action != "skip"):
 			c.Result, c.Why = failed, r.story(t)
 		case t.attrs["lacks"] != "":
 			c.Result, c.Why = lacked, t.attrs["lacks"]
 		default:
-			c.Result = passed
+			c.Result, c.Why = passed, t.attrs["measured"]
 		}
 		key := [2]string{c.Feature, c.Daemon}
-		if old, ok := all[key]; !ok || c.Result == failed || old.Result == passed {
+		old, ok := all[key]
+		if ok && old.Result == passed && c.Result == passed {
+			c.Why = both(old.Why, c.Why)
+		}
+		if !ok || c.Result == failed || old.Result == passed {
 			all[key] = c
 		}
 	}
@@ -87,6 +95,13 @@ func (r *results) cells() []cell {
 	}
 	slices.SortFunc(out, func(a, b cell) int { return cmp.Or(cmp.Compare(a.Feature, b.Feature), cmp.Compare(a.Daemon, b.Daemon)) })
 	return out
+}
+
+// both are the figures of two tests.
+func both(a, b string) string {
+	s := []string{a, b}
+	slices.Sort(s)
+	return strings.TrimPrefix(strings.Join(s, "; "), "; ")
 }
 
 // story is what a test and the subtests in it printed.
