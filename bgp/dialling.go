@@ -153,7 +153,7 @@ func (s *sessions) heard(peer netip.Addr, r slog.Record) {
 	}
 }
 
-// dialReason says what a failed connect(2) may mean; a wrong password looks like no answer at all.
+// dialReason says what a failed connect(2) may mean.
 func dialReason(p Peer, text string) (Reason, string) {
 	if i := strings.LastIndex(text, ": "); i >= 0 {
 		text = text[i+2:]
@@ -161,8 +161,5 @@ func dialReason(p Peer, text string) (Reason, string) {
 	if text != "i/o timeout" {
 		return ReasonConnect, fmt.Sprintf("connect to port %d: %s", p.Port, text)
 	}
-	if p.Password != "" {
-		return ReasonNoAnswer, "no answer: the password differs, or the neighbour cannot be reached"
-	}
-	return ReasonNoAnswer, "no answer: the neighbour cannot be reached, or it wants a password"
+	return ReasonNoAnswer, noAnswer(p)
 }

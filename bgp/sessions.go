@@ -75,7 +75,8 @@ type history struct {
 	penalty time.Duration // for how long it stayed out then
 	note    note          // the last NOTIFICATION
 	damping flaps
-	lost    note // why and when a session with it ended last
+	lost    note    // why and when a session with it ended last
+	before  dropped // when it was last without a session anew
 }
 
 // sessions are the neighbours and what has happened to them.
@@ -99,12 +100,12 @@ func newSessions(log *slog.Logger, changed chan struct{}, t *table) *sessions {
 func (s *sessions) set(peers []Peer, resend bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := s.byAddr
+	old, now := s.byAddr, droppedNow()
 	s.byAddr, s.resend = map[netip.Addr]*session{}, resend
 	for _, p := range peers {
 		x := old[p.Address]
 		if x == nil {
-			x = &session{since: time.Now()}
+			x = &session{since: time.Now(), history: history{before: now}}
 		}
 		x.peer = p
 		s.byAddr[p.Address] = x
@@ -125,6 +126,7 @@ func (s *sessions) reset(peer netip.Addr, why Reason, text string) {
 		x.flaps++
 		x.lost = note{time.Now(), text}
 	}
+	x.before = droppedNow()
 	*x = session{peer: x.peer, since: time.Now(), history: x.history, reason: why, text: text}
 	s.agenda.cancel(peer)
 	end, data := closedHere()

@@ -81,6 +81,9 @@ func (s *sessions) states() []PeerState {
 				st.Warnings, st.HeldUntil = append(st.Warnings, text), x.damping.until
 			}
 		}
+		if why, text := x.awaits(time.Now()); why != ReasonNone {
+			st.Reason, st.LastError = why, text
+		}
 		out = append(out, st)
 	}
 	return out

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/podroute/podroute/bgp"
@@ -73,7 +74,7 @@ func (a *Agent) describe(l *loop, out *agentpb.StatusResponse, peers []bgp.PeerS
 	for _, b := range d.Blocks {
 		out.Blocks = append(out.Blocks, b.String())
 	}
-	for _, p := range append(a.problems(l), warnings(peers)...) {
+	for _, p := range slices.Concat(a.problems(l), absent(peers, time.Now()), warnings(peers)) {
 		out.Problems = append(out.Problems, &agentpb.Problem{
 			Source: p.Source, Object: p.Object, Field: p.Field, Message: p.Message, Mend: p.Mend,
 		})
@@ -85,7 +86,7 @@ func warnings(peers []bgp.PeerState) []config.Problem {
 	var out []config.Problem
 	for _, p := range peers {
 		for _, text := range p.Warnings {
-			out = append(out, config.Problem{Object: "session " + p.Name, Message: text})
+			out = append(out, config.Problem{Object: sessionObject(p.Name), Message: text})
 		}
 	}
 	return out

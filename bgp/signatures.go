@@ -1,0 +1,88 @@
+package bgp
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+)
+
+// patience is how long a neighbour may take to answer, or to call, before its silence is a reason: gobgp's first call goes out
+// within five seconds.
+const patience = 7 * time.Second
+
+// dropped are the TCP segments that the kernel has dropped for their MD5 signatures, since boot and whoever sent them: wrong and
+// missing ones, and those that nobody asked for. The kernel tells nobody from whom they came (its tracepoints apart).
+type dropped struct{ otherwise, unasked uint64 }
+
+// droppedNow reads the kernel's counters in the process's network namespace; zero where they cannot be read.
+func droppedNow() dropped {
+	text, err := os.ReadFile("/proc/self/net/netstat")
+	if err != nil {
+		return dropped{}
+	}
+	return droppedOf(string(text))
+}
+
+// droppedOf reads the counters from /proc/net/netstat: of each group a line with names and one with numbers.
+func droppedOf(text string) dropped {
+	var d dropped
+	lines := strings.Split(text, "\n")
+	for i := 0; i+1 < len(lines); i += 2 {
+		names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+		if len(names) == 0 || names[0] != "TcpExt:" || len(values) != len(names) {
+			continue
+		}
+		for j, name := range names {
+			n, err := strconv.ParseUint(values[j], 10, 64)
+			if err != nil {
+				continue
+			}
+			switch name {
+			case "TCPMD5NotFound", "TCPMD5Failure":
+				d.otherwise += n
+			case "TCPMD5Unexpected":
+				d.unasked += n
+			}
+		}
+	}
+	return d
+}
+
+// awaits is why a session is not up of which nothing has been heard yet; no Reason while it is too early to say, or where it
+// is known better.
+func (x *session) awaits(now time.Time) (Reason, string) {
+	heard := x.reason != ReasonNone && x.reason != ReasonReconfigured && x.reason != ReasonNoAnswer
+	if x.state == gobgp.BGP_FSM_ESTABLISHED || heard || x.barred || x.peer.Down || now.Sub(x.since) < patience {
+		return ReasonNone, ""
+	}
+	text := noAnswer(x.peer)
+	if x.peer.Passive {
+		text = noCall(x.peer)
+	}
+	switch d := droppedNow(); {
+	case x.peer.Password != "" && d.otherwise > x.before.otherwise:
+		text += "; meanwhile the kernel has dropped segments that were not signed, or with another password"
+	case x.peer.Password == "" && d.unasked > x.before.unasked:
+		text += "; meanwhile the kernel has dropped segments that were signed with a password, and there is none here"
+	}
+	return ReasonNoAnswer, text
+}
+
+// noAnswer says what it may mean that nobody answers a call; a wrong password looks like nobody being there.
+func noAnswer(p Peer) string {
+	if p.Password != "" {
+		return "no answer: the password differs, or the neighbour cannot be reached"
+	}
+	return "no answer: the neighbour cannot be reached, or it wants a password"
+}
+
+// noCall says what it may mean that a neighbour does not call which is waited for.
+func noCall(p Peer) string {
+	if p.Password != "" {
+		return "it has not called, and we wait for it (passive): if it calls, the password differs; else it does not have us configured, or cannot reach us"
+	}
+	return "it has not called, and we wait for it (passive): it does not have us configured, cannot reach us, or signs with a password"
+}

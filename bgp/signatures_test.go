@@ -1,0 +1,51 @@
+package bgp
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+)
+
+func TestDroppedOf(t *testing.T) {
+	t.Parallel()
+	text := "TcpExt: SyncookiesSent TCPMD5NotFound TCPMD5Unexpected TCPMD5Failure\nTcpExt: 9 1 2 4\nIpExt: TCPMD5Failure\nIpExt: 100\n"
+	if d := droppedOf(text); d != (dropped{otherwise: 5, unasked: 2}) {
+		t.Errorf("%+v", d)
+	}
+	for _, text := range []string{"", "TcpExt:", "TcpExt: TCPMD5Failure\nTcpExt:\n", "TcpExt: TCPMD5Failure\nTcpExt: x\n"} {
+		if d := droppedOf(text); d != (dropped{}) {
+			t.Errorf("%q: %+v", text, d)
+		}
+	}
+}
+
+// TestAwaits: silence is a reason once it has lasted, and never where something is known.
+func TestAwaits(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	long := now.Add(-patience)
+	for name, c := range map[string]struct {
+		x    session
+		want string
+	}{
+		"just begun":       {session{since: now}, ""},
+		"up":               {session{since: long, state: gobgp.BGP_FSM_ESTABLISHED}, ""},
+		"silent":           {session{since: long}, "cannot be reached, or it wants a password"},
+		"with a password":  {session{since: long, peer: Peer{Password: "x"}}, "the password differs"},
+		"passive":          {session{since: long, peer: Peer{Passive: true}}, "has not called"},
+		"both":             {session{since: long, peer: Peer{Passive: true, Password: "x"}}, "if it calls, the password differs"},
+		"changed":          {session{since: long, reason: ReasonReconfigured, text: "its settings have changed"}, "no answer"},
+		"refused":          {session{since: long, reason: ReasonConnect, text: "connection refused"}, ""},
+		"shut out":         {session{since: long, barred: true}, ""},
+		"its link is down": {session{since: long, peer: Peer{Down: true}}, ""},
+	} {
+		c.x.peer.Address = netip.MustParseAddr("192.0.2.1")
+		switch why, text := c.x.awaits(now); {
+		case (why == ReasonNone) != (c.want == ""), !strings.Contains(text, c.want):
+			t.Errorf("%s: %q %q, want %q", name, why, text, c.want)
+		}
+	}
+}

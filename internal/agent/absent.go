@@ -1,0 +1,55 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/podroute/podroute/bgp"
+	"github.com/podroute/podroute/config"
+)
+
+// absentAfter is how long a session that should be up may be not, before that is a problem: at a start, or after a reset, its
+// neighbour is called within five seconds.
+const absentAfter = 7 * time.Second
+
+// absent are the sessions that should be up and are not, each with its last error.
+func absent(peers []bgp.PeerState, now time.Time) []config.Problem {
+	var out []config.Problem
+	for _, p := range peers {
+		if p.State == config.SessionEstablished || now.Sub(p.Since) < absentAfter {
+			continue
+		}
+		text := fmt.Sprintf("is not up (%s, with %v)", p.State, p.Address)
+		if p.Stale {
+			text += ", its routes are kept for now"
+		}
+		if p.LastError != "" {
+			text += ": " + p.LastError
+		}
+		out = append(out, config.Problem{Object: sessionObject(p.Name), Message: text, Mend: mendOf(p.Reason)})
+	}
+	return out
+}
+
+// sessionObject names a session in problems.
+func sessionObject(name string) string { return "session " + name }
+
+// mendOf says what to do about a session that is not up.
+func mendOf(why bgp.Reason) string {
+	switch why {
+	case bgp.ReasonNoAnswer:
+		return "compare the passwords at both ends, and see that the neighbour is there and has this node as its own neighbour"
+	case bgp.ReasonConnect:
+		return "see that the neighbour's BGP listens there, and that nothing on the way refuses it"
+	case bgp.ReasonBadAS, bgp.ReasonBadMessage, bgp.ReasonNotificationReceived, bgp.ReasonNotificationSent:
+		return "compare AS numbers, addresses and families at both ends; the neighbour's log says what it makes of this node"
+	case bgp.ReasonMaxPrefixes:
+		return "raise maxPrefixes of the BGPPeer, or have the neighbour send less"
+	case bgp.ReasonLinkDown:
+		return "bring the link up, or let the BGPPeer not select this node"
+	case bgp.ReasonInvalid:
+		return "correct the BGPPeer"
+	case bgp.ReasonNone, bgp.ReasonHoldTimerExpired, bgp.ReasonClosed, bgp.ReasonRestarting, bgp.ReasonRestartExpired, bgp.ReasonLost, bgp.ReasonReconfigured:
+	}
+	return "see that the neighbour is there and has this node as its own neighbour"
+}
