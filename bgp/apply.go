@@ -153,8 +153,7 @@ func (s *Speaker) hasNewChance(c Config, p, old Peer) bool {
 
 // add makes a neighbour known to gobgp.
 func (s *Speaker) add(ctx context.Context, c Config, p Peer) error {
-	restarting := p.GracefulRestart && c.Restarting && time.Since(time.Unix(0, s.began.Load())) < c.Deferral
-	return s.enter(ctx, c, p, restarting)
+	return s.enter(ctx, c, p, s.outlasted(c, p))
 }
 
 // remove ends a neighbour's session with Cease and takes back its routes.
@@ -176,7 +175,7 @@ func (s *Speaker) drop(ctx context.Context, p Peer, forgetKey bool) error {
 		// An update that changes the password makes gobgp clear the key that it knows.
 		bare := p
 		bare.Password, bare.Passive = "", true
-		if _, err := s.srv.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: peerOf(s.now, bare, false)}); err != nil {
+		if _, err := s.srv.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: peerOf(s.now, bare, nil)}); err != nil {
 			s.log.Warn("MD5 key stays on the listener", "peer", p.Name, "error", err)
 		}
 	}
@@ -268,6 +267,8 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		s.sessions.expire(d.peer)
 	case d.what == longLivedOver:
 		s.sessions.expireLong(d.peer)
+	case d.what == offerAll:
+		err = s.makeWhole(ctx, p)
 	case d.what == endStale && !s.sessions.isUp(d.peer):
 		s.giveUp(d.peer)
 	case d.what == endStale && !s.sessions.sweep(d.peer):

@@ -49,6 +49,8 @@ type Config struct {
 	// Restarting says that the routes of an earlier life are still in the kernel: neighbours are told so
 	// (the Restart State bit, RFC 4724 section 3). It is read when a neighbour is first added.
 	Restarting bool
+	// Flushed are the families of which that is not so, though of the other it is: neighbours are not told that forwarding went on.
+	Flushed []Family
 	// Deferral bounds the wait for the neighbours' End-of-RIB, in whole seconds; 0 means 10 s.
 	Deferral time.Duration
 	// Transit re-advertises what was learned, with ourselves as the next hop.

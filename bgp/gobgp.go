@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/osrg/gobgp/v4/api"
@@ -77,8 +78,10 @@ func listenAddresses() []string {
 	return []string{"0.0.0.0", "::"}
 }
 
-// peerOf is a neighbour as gobgp wants it. restarting sets the Restart State bit.
-func peerOf(c Config, p Peer, restarting bool) *api.Peer {
+// peerOf is a neighbour as gobgp wants it. Where forwarding has outlived a restart in some families, OPEN has the Restart State bit, and
+// gobgp sets the Forwarding State bit of every family that is there: the others are left out (see docs/adr/0104).
+func peerOf(c Config, p Peer, kept []Family) *api.Peer {
+	restarting := len(kept) > 0
 	out := &api.Peer{
 		Conf: &api.PeerConf{
 			NeighborAddress: p.Address.String(),
@@ -127,7 +130,7 @@ func peerOf(c Config, p Peer, restarting bool) *api.Peer {
 				af.AddPaths.Config.SendMax = mostPaths
 			}
 		}
-		if p.GracefulRestart {
+		if p.GracefulRestart && (!restarting || slices.Contains(kept, fam)) {
 			af.MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
 			if p.LongLived > 0 {
 				af.LongLivedGracefulRestart = &api.LongLivedGracefulRestart{

@@ -35,7 +35,7 @@ func (s *Speaker) handOver(ctx context.Context, c Config, old, p Peer) error {
 		s.sessions.hand(p.Address)
 	}
 	s.agenda.set(p.Address, endStale, time.Now().Add(p.RestartTime))
-	return errors.Join(err, s.enter(ctx, c, p, true))
+	return errors.Join(err, s.enter(ctx, c, p, p.families()))
 }
 
 // awaitDown waits until gobgp has told that a session is down.
@@ -92,14 +92,12 @@ func (s *Speaker) heed(peer netip.Addr) {
 	s.sessions.heed(peer, now)
 }
 
-// enter makes a neighbour known to gobgp, which dials it in 1.5 to 2 s unless it calls before. restarting sets the
-// Restart State bit.
-func (s *Speaker) enter(ctx context.Context, c Config, p Peer, restarting bool) error {
-	if restarting {
-		s.sessions.restarting(p.Address, c.Deferral+time.Second)
-	}
+// enter makes a neighbour known to gobgp, which dials it in 1.5 to 2 s unless it calls before. kept are the families in which
+// forwarding has outlived a restart; none: there was no restart.
+func (s *Speaker) enter(ctx context.Context, c Config, p Peer, kept []Family) error {
+	s.sessions.enter(p, kept, c.Deferral+time.Second)
 	s.heed(p.Address)
-	if err := s.srv.AddPeer(ctx, &api.AddPeerRequest{Peer: peerOf(c, p, restarting)}); err != nil {
+	if err := s.srv.AddPeer(ctx, &api.AddPeerRequest{Peer: peerOf(c, p, kept)}); err != nil {
 		return fmt.Errorf("add neighbour %v: %w", p.Address, err)
 	}
 	s.inside[p.Address] = sessionKey(c, p)

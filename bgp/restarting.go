@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -19,13 +20,38 @@ const tellTime = 200 * time.Millisecond
 // sent End-of-RIB (RFC 4724 section 4.1), for a Config.Deferral at most. Neighbours hold our routes as stale for as long, and drop
 // them if the session is lost once more (section 4.2). See docs/adr/0022.
 
-// restarting notes that gobgp may hold our routes back from a neighbour for a time after its session is up.
-func (s *sessions) restarting(peer netip.Addr, deferral time.Duration) {
+// outlasted are the families of a neighbour in which this is a restart whose forwarding state is still there.
+func (s *Speaker) outlasted(c Config, p Peer) []Family {
+	if !p.GracefulRestart || !c.Restarting || time.Since(time.Unix(0, s.began.Load())) >= c.Deferral {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(p.families()), func(f Family) bool { return slices.Contains(c.Flushed, f) })
+}
+
+// enter notes how a neighbour is made known to gobgp. After a restart it may hold our routes back for a time when the session is up.
+func (s *sessions) enter(p Peer, kept []Family, deferral time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if x := s.byAddr[peer]; x != nil {
+	x := s.byAddr[p.Address]
+	if x == nil {
+		return
+	}
+	if len(kept) > 0 {
 		x.deferral = deferral
 	}
+	x.partial = len(kept) > 0 && len(kept) < len(p.families())
+}
+
+// makeWhole has a neighbour that is away offered graceful restart for all families when it is back. Until now it was not, as the
+// forwarding state of some had been lost. What is kept of it stays.
+func (s *Speaker) makeWhole(ctx context.Context, p Peer) error {
+	if s.sessions.isUp(p.Address) {
+		return nil
+	}
+	if err := s.srv.DeletePeer(ctx, &api.DeletePeerRequest{Address: p.Address.String()}); err != nil {
+		return fmt.Errorf("replace neighbour %v: %w", p.Address, err)
+	}
+	return s.enter(ctx, s.now, p, s.outlasted(s.now, p))
 }
 
 // heldBack is until when what gobgp holds back from a neighbour may not be sent; zero: it may. Who passes on what others

@@ -61,6 +61,7 @@ type session struct {
 
 	// deferral is how long gobgp may hold our routes back after the session is up, because we are restarting.
 	deferral time.Duration
+	partial  bool          // of some families we have not offered graceful restart
 	open     apiutil.Peer  // what gobgp has told of the session that is up
 	parting  []byte        // the NOTIFICATION of ending
 	told     chan struct{} // is closed when the neighbour has been told our paths all the same

@@ -88,6 +88,8 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	s.table.dismiss(addr, why, data)
 	if keptByGobgp := st.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART; !kept && (keptByGobgp || lasted > settled) {
 		s.agenda.set(addr, redial, time.Now())
+	} else if x.partial && (!kept || !s.resend) {
+		s.agenda.set(addr, offerAll, time.Now())
 	}
 	if kept {
 		s.keep(x, again)

@@ -28,6 +28,8 @@ type Inputs struct {
 	Foreign []netip.Prefix
 	// Restarting is whether this start adopted the routes of an earlier one.
 	Restarting bool
+	// Flushed are the families of which it found none, though there had been some.
+	Flushed []bgp.Family
 	// Claiming: this agent claims blocks of pools by itself. Releasing are blocks that it gives back, and Waiting
 	// says by pool why it cannot have one more.
 	Claiming  bool

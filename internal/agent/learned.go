@@ -30,6 +30,11 @@ func (a *Agent) program(ctx context.Context) error {
 	keep := a.restarted && !l.pruned && !a.speaker.Synced()
 	l.aggregates.judge(time.Now(), !keep)
 	all = append(all, l.aggregates.routes()...)
+	if there := familiesOf(all); keep {
+		l.forwards.note(l.forwards.noted | there)
+	} else {
+		l.forwards.note(there)
+	}
 	err := a.fib.Set(ctx, routes.Desired{Routes: all, Keep: keep})
 	l.pruned = !keep
 	return a.note(err)
@@ -65,6 +70,7 @@ func (a *Agent) stream(ctx context.Context) {
 	case all:
 		a.fail(a.program(ctx))
 	case len(changed)+len(gone) > 0:
+		l.forwards.note(l.forwards.noted | familiesOf(changed))
 		if err := a.note(a.fib.Update(ctx, changed, gone)); err != nil {
 			a.fail(err)
 		}

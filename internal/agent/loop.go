@@ -40,6 +40,8 @@ type loop struct {
 	tabled bool
 	// pruned: what an earlier run left in the kernel and nobody confirmed is gone.
 	pruned bool
+	// forwards is what the next run must know of the kernel's routes.
+	forwards forwarding
 	// failed is what the last turn could not do.
 	failed error
 	// mesh is the nodes' mesh, and the one before while it changes.
@@ -157,7 +159,7 @@ func (a *Agent) reconcile(ctx context.Context) {
 	}
 	l := &a.loop
 	l.links = links
-	in := Inputs{NodeName: a.NodeName, Snapshot: a.Source.Snapshot(), Links: links, Foreign: foreign, Restarting: a.restarted}
+	in := Inputs{NodeName: a.NodeName, Snapshot: a.Source.Snapshot(), Links: links, Foreign: foreign, Restarting: a.restarted, Flushed: a.flushed}
 	if n, ok := in.Snapshot.Node(a.NodeName); ok {
 		l.node = n
 	} else if a.Cluster != nil {

@@ -65,6 +65,7 @@ type Agent struct {
 	started time.Time
 	// restarted: this start adopted the routes of an earlier one.
 	restarted bool
+	flushed   []bgp.Family // and of which families they were gone
 	lives     *lives
 	views     chan func(*loop)
 	leave     chan chan<- error
@@ -143,7 +144,7 @@ func start(ctx context.Context, o Options) (*Agent, error) {
 	if a.fib, err = routes.New(routes.Options{Log: o.Log.With("part", "routes")}); err != nil { //nolint:contextcheck // it lives longer
 		return nil, fmt.Errorf("open the kernel's routes: %w", err)
 	}
-	if a.restarted, err = a.adopted(ctx); err != nil {
+	if a.restarted, a.flushed, err = a.adopted(ctx); err != nil {
 		return nil, err
 	}
 	a.lives = readLives(o.RunDir, o.Log, a.restarted)

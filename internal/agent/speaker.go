@@ -18,6 +18,7 @@ func (d *draft) speaker() {
 		ClusterID:  d.spec.Cluster(), // of this node's clients: in the mesh, or BGPPeers
 		MaxPaths:   int(d.spec.MaxPaths),
 		Restarting: d.Restarting,
+		Flushed:    d.Flushed,
 		Deferral:   deferral,
 		Transit:    d.Role == roleRouter,
 		Import:     d.accepted(),
