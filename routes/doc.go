@@ -26,7 +26,7 @@
 // sequence number. A refused next hop takes only its own routes down, and none that has another.
 //
 // One mutex owns all of this. Set, Update, Remove and the repairs of Run hold it from the first
-// message to the last; Links, Foreign and Installed read through a socket of their own and hold
+// message to the last; Links, Foreign, Ways and Installed read through a socket of their own and hold
 // nobody up. All sockets are opened by New, in the network namespace of the calling thread.
 //
 // CheckHost and ApplyHost look after the settings of the host without which routes are of no use.

@@ -168,8 +168,11 @@ func (f *FIB) routeEvent(h header, body []byte) bool {
 // objectEvent takes in a change of a nexthop object by someone else and reports whether it is news.
 func (f *FIB) objectEvent(body []byte) bool {
 	o, ok := parseObject(body)
-	if !ok || !inRange(o.id) {
+	if !ok {
 		return false
+	}
+	if !inRange(o.id) {
+		return true // routes of others lead elsewhere, or nowhere, and nothing more is told of them
 	}
 	f.dirty = true // routes go with it unannounced
 	return true

@@ -39,8 +39,8 @@ type FIB struct {
 	again bool           // what was refused may be possible now
 	lost  []netip.Prefix // destinations whose routes someone else has removed
 	seen  surroundings
-	news  uint64         // counts changes by others
-	alien []netip.Prefix // what Foreign found, nil when it is out of date
+	news  uint64   // counts changes by others
+	alien *foreign // what Foreign and Ways found, nil when it is out of date
 
 	reading sync.Mutex
 	reader  *conn

@@ -162,8 +162,9 @@ type routeMessage struct {
 	id       uint32 // of its nexthop object or group
 	link     int    // where the message names one; 0 where it names several
 	src      netip.Addr
-	hops     []NextHop // written out, or as the kernel resolved the object
+	hops     []NextHop // written out, or as the kernel resolved the object; without those that wrap packets in others
 	odd      bool      // has what we never ask for
+	partial  bool      // for some packets only, by their type of service or source
 }
 
 // ours reports whether the route is one that Set may change.
@@ -177,12 +178,13 @@ func parseRoute(body []byte, withHops bool) (routeMessage, bool) {
 	}
 	family, bits, table := body[0], int(body[1]), uint32(body[4])
 	flags := u32(body[8:])
-	r.protocol, r.kind, r.odd = body[5], body[7], body[3] != 0 // a type of service
+	r.protocol, r.kind, r.partial = body[5], body[7], body[2] != 0 || body[3] != 0 // the length of a source, a type of service
 	addr := netip.IPv4Unspecified()
 	if family == unix.AF_INET6 {
 		addr = netip.IPv6Unspecified()
 	}
 	var router netip.Addr
+	wrapped := false
 	for typ, val := range attrs(body[unix.SizeofRtMsg:]) {
 		switch typ {
 		case unix.RTA_DST:
@@ -203,11 +205,14 @@ func parseRoute(body []byte, withHops bool) (routeMessage, bool) {
 			if withHops {
 				r.hops = multipath(val)
 			}
-		case unix.RTA_ENCAP, unix.RTA_METRICS, unix.RTA_SRC:
+		case unix.RTA_ENCAP:
+			r.odd, wrapped = true, true
+		case unix.RTA_METRICS, unix.RTA_SRC:
 			r.odd = true
 		}
 	}
-	if withHops && r.hops == nil && r.link != 0 && r.kind == unix.RTN_UNICAST {
+	r.odd = r.odd || r.partial
+	if withHops && r.hops == nil && r.link != 0 && r.kind == unix.RTN_UNICAST && !wrapped {
 		r.hops = []NextHop{{Addr: router, Link: r.link, Weight: 1}}
 	}
 	r.dst = netip.PrefixFrom(addr, bits)
@@ -234,12 +239,18 @@ func multipath(b []byte) []NextHop {
 			break
 		}
 		h := NextHop{Weight: int(b[3]) + 1, Link: int(u32(b[4:]))}
+		wrapped := false
 		for typ, val := range attrs(b[unix.SizeofRtNexthop:size]) {
-			if typ == unix.RTA_GATEWAY || typ == unix.RTA_VIA {
+			switch typ {
+			case unix.RTA_GATEWAY, unix.RTA_VIA:
 				h.Addr = gateway(typ, val)
+			case unix.RTA_ENCAP:
+				wrapped = true
 			}
 		}
-		hops = append(hops, h)
+		if !wrapped {
+			hops = append(hops, h)
+		}
 		b = b[min(align(size), len(b)):]
 	}
 	return hops

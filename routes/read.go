@@ -58,53 +58,6 @@ func (f *FIB) dumpLinks(ctx context.Context) ([]Link, []linkAddr, error) {
 	return links, addrs, nil
 }
 
-// Foreign lists the destinations of the main table's routes that are not of our protocol, sorted,
-// each once; a default route is among them as 0.0.0.0/0 or ::/0. The list is remembered until
-// something changes.
-func (f *FIB) Foreign(ctx context.Context) ([]netip.Prefix, error) {
-	known, news := f.foreign()
-	if known != nil {
-		return slices.Clone(known), nil
-	}
-	all, err := f.dumpForeign(ctx)
-	if err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.drain()
-	if f.news == news { // nothing happened during the dump
-		f.alien = slices.Clone(all)
-	}
-	return all, nil
-}
-
-// foreign is what is remembered of Foreign, nil where it may be out of date, and how much had
-// happened by then.
-func (f *FIB) foreign() ([]netip.Prefix, uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.drain()
-	return f.alien, f.news
-}
-
-func (f *FIB) dumpForeign(ctx context.Context) ([]netip.Prefix, error) {
-	f.reading.Lock()
-	defer f.reading.Unlock()
-	all := []netip.Prefix{}
-	err := dumpRoutes(ctx, f.reader, 0, false, func(r routeMessage, _ []byte) int {
-		if r.protocol != protocol {
-			all = append(all, r.dst)
-		}
-		return len(all)
-	}, func(n int) { all = all[:n] })
-	if err != nil {
-		return nil, fmt.Errorf("routes: %w", err)
-	}
-	slices.SortFunc(all, netip.Prefix.Compare)
-	return slices.Compact(all), nil
-}
-
 // Installed lists the routes of our protocol that the kernel has, with their next hops, in the order
 // of the kernel's table.
 func (f *FIB) Installed(ctx context.Context) ([]Installed, error) {

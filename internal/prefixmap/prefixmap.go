@@ -29,6 +29,26 @@ func (m Map[V]) Get(p netip.Prefix) V {
 	return m.six[p]
 }
 
+// Longest returns the value of the longest prefix that holds a, which has no zone; false if there is none. It takes a
+// look at every length.
+func (m Map[V]) Longest(a netip.Addr) (V, bool) {
+	for bits := a.BitLen(); bits >= 0; bits-- {
+		p, err := a.Prefix(bits)
+		if err != nil {
+			break
+		}
+		v, ok := m.six[p]
+		if a.Is4() {
+			v, ok = m.four[word(p)]
+		}
+		if ok {
+			return v, true
+		}
+	}
+	var none V
+	return none, false
+}
+
 // Put sets the value of p.
 func (m Map[V]) Put(p netip.Prefix, v V) {
 	if p.Addr().Is4() {

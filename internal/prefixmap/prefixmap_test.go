@@ -41,6 +41,30 @@ func TestMap(t *testing.T) {
 	}
 }
 
+func TestLongest(t *testing.T) {
+	t.Parallel()
+	m := New[string]()
+	for _, s := range []string{"10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "fd00::/8", "fd00:1::/32", "fd00:1::7/128"} {
+		m.Put(netip.MustParsePrefix(s), s)
+	}
+	check := func(a, want string) {
+		t.Helper()
+		if got, ok := m.Longest(netip.MustParseAddr(a)); got != want || ok != (want != "") {
+			t.Errorf("%s is in %q (%t), want %q", a, got, ok, want)
+		}
+	}
+	for a, want := range map[string]string{
+		"10.2.0.1": "10.0.0.0/8", "10.1.2.4": "10.1.0.0/16", "10.1.2.3": "10.1.2.3/32", "11.0.0.1": "",
+		"fd01::": "fd00::/8", "fd00:1::8": "fd00:1::/32", "fd00:1::7": "fd00:1::7/128", "fe80::1": "", "::ffff:10.1.2.3": "",
+	} {
+		check(a, want)
+	}
+	m.Put(netip.MustParsePrefix("::/0"), "::/0")
+	m.Put(netip.MustParsePrefix("0.0.0.0/0"), "0.0.0.0/0")
+	check("::ffff:10.1.2.3", "::/0")
+	check("11.0.0.1", "0.0.0.0/0")
+}
+
 func BenchmarkGet(b *testing.B) {
 	m := New[*int]()
 	v := 1
