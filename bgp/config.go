@@ -252,6 +252,8 @@ type PeerState struct {
 	HeldUntil time.Time
 	// Warnings are what is amiss with a session that is up, each for people.
 	Warnings []string
+	// Looping is how many of its routes are dropped because their AS paths hold our own AS number, and are told by nobody else.
+	Looping int
 	// Families, HoldTime and GracefulRestart as negotiated; of an established session only.
 	Families        []Family
 	HoldTime        time.Duration

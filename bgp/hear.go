@@ -161,6 +161,9 @@ func (t *table) update(n *neighbour, p netip.Prefix, id uint32, o *offer) {
 	case o == nil:
 		t.count(n, p, -1)
 		n.recount(p, r.paths[i].accepted, false)
+		if r.paths[i].missed {
+			n.missed--
+		}
 		r.paths = slices.Delete(r.paths, i, i+1)
 		t.choose(r)
 		return
@@ -176,11 +179,13 @@ func (t *table) update(n *neighbour, p netip.Prefix, id uint32, o *offer) {
 	was := c.accepted
 	c.with, c.said, c.session, c.accepted, c.far, c.aged = o, n.said, n.session, n.accepts(p, o), t.far(o.hop), false
 	n.recount(p, was, c.accepted)
+	c.loops = !c.accepted && n.turnsAway(p, o)
 	t.choose(r)
 }
 
 // choose works out anew which paths of a route are best, and queues it for the reader if others are.
 func (t *table) choose(r *route) {
+	t.tally(r)
 	t.field = best(append(t.field[:0], r.paths...))
 	t.field = append(t.field, lingering(r.paths, t.field)...)
 	next := t.setOf(t.field)

@@ -46,6 +46,7 @@ func (t *table) meet(c Config, rules []rule, same func(netip.Addr) bool) map[*ne
 		if !n.empty() && !same(p.Address) {
 			again[n] = true
 		}
+		n.own = p.ownNumbers(c)
 		n.rules = rulesFor(quick, p.Address) // also where they say the same: those of before can go
 		n.name, n.internal, n.us = p.Name, p.internal(c), c.RouterID
 		t.peers[p.Address] = n
@@ -76,9 +77,12 @@ func (t *table) judge(r *route, again map[*neighbour]bool) {
 			c.from.recount(r.prefix, c.accepted, ok)
 			c.accepted, changed = ok, true
 		}
+		c.loops = !c.accepted && c.from.turnsAway(r.prefix, c.with)
 	}
 	if changed {
 		t.choose(r)
+	} else {
+		t.tally(r)
 	}
 }
 

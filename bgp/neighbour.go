@@ -30,6 +30,8 @@ type neighbour struct {
 
 	received, accepted [2]int // prefixes, by family
 	excess             [2]excess
+	own                []uint32 // see ownNumbers
+	missed             int      // see tally
 	held               held
 }
 

@@ -16,6 +16,8 @@ type candidate struct {
 	aged     bool   // the neighbour may be gone for good
 	lingers  bool   // see lingering
 	said     *said  // nil where nobody was to be told
+	loops    bool   // see turnsAway
+	missed   bool   // and it is counted
 }
 
 // before says whether a candidate stands before what a neighbour says under an identifier.

@@ -77,6 +77,9 @@ func (s *sessions) states() []PeerState {
 			}
 			received, _ := s.table.counts(x.peer.Address)
 			st.Warnings = x.peer.warnings(received)
+			if n, text := s.table.missed(x.peer.Address); n > 0 {
+				st.Looping, st.Warnings = n, append(st.Warnings, text)
+			}
 			if text := x.damping.warning(time.Now()); text != "" {
 				st.Warnings, st.HeldUntil = append(st.Warnings, text), x.damping.until
 			}
