@@ -17,9 +17,10 @@ type Status struct {
 
 // Types of conditions.
 const (
-	ConditionAccepted = "Accepted" // of an object: valid and in force
-	ConditionReady    = "Ready"    // of a NodeRouting: the readiness policy holds
-	ConditionDraining = "Draining" // of a NodeRouting: the node is drained; there is none while it is not
+	ConditionAccepted = "Accepted"        // of an object: valid and in force
+	ConditionReady    = "Ready"           // of a NodeRouting: the readiness policy holds
+	ConditionSessions = "SessionsHealthy" // of a NodeRouting: every session is up, and nothing is amiss with any
+	ConditionDraining = "Draining"        // of a NodeRouting: the node is drained; there is none while it is not
 )
 
 // SessionEstablished is the state of a session that carries routes (RFC 4271 section 8.2.2).
@@ -72,7 +73,7 @@ type NodeRoutingStatus struct {
 	Established     int32 `json:"established"`
 	Pods            int32 `json:"pods"`
 	InstalledRoutes int32 `json:"installedRoutes"`
-	// Conditions: ConditionReady, with a reason a person can act on.
+	// Conditions: Ready, SessionsHealthy and, while the node is drained, Draining, each with a reason a person can act on.
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
@@ -96,7 +97,7 @@ type BlockStatus struct {
 //
 // +kubebuilder:object:generate=true
 type SessionStatus struct {
-	// Peer is the BGPPeer's name, or mesh/NODE.
+	// Peer is the BGPPeer's name, PEER/ADDRESS of one by prefix, or mesh-NODE.
 	Peer    string `json:"peer"`
 	Address string `json:"address"`
 	// +kubebuilder:validation:Format=int64
@@ -131,6 +132,12 @@ type SessionFamily struct {
 	Advertised int32  `json:"advertised"`
 }
 
+// Sessions is whether every session is up and nothing is amiss with any: Reason says in a word why or why not, Message in a sentence.
+type Sessions struct {
+	Healthy         bool
+	Reason, Message string
+}
+
 // NodeReport is what a node's agent has to say to the cluster: the whole of it, each time.
 type NodeReport struct {
 	// Ready: the readiness policy holds. Reason says in a word why or why not, Message in a sentence.
@@ -139,6 +146,8 @@ type NodeReport struct {
 	// of the node's readiness stands.
 	Undecided       bool
 	Reason, Message string
+	// Sessions is how it stands with the sessions; nil: there are none, or nothing is known of them.
+	Sessions *Sessions
 	// Draining is how far the draining of the node is; nil: it is not drained.
 	Draining *Draining
 	// Routing is the state that is published as the node's NodeRouting.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -102,6 +103,9 @@ func judge(s *agentpb.StatusResponse, peers []*agentpb.Peer) []finding {
 	}
 	for _, p := range peers {
 		if p.GetState() != "Established" {
+			if told := func(q *agentpb.Problem) bool { return q.GetObject() == "session "+p.GetName() }; slices.ContainsFunc(s.GetProblems(), told) {
+				continue
+			}
 			why := p.GetLastError()
 			if why == "" {
 				why = "see that the peer is there, and peers with this node"

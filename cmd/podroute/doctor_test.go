@@ -87,6 +87,9 @@ func TestDoctorJudge(t *testing.T) {
 	down := peer(65001, 0, 0)
 	down.State, down.LastError = "Active", "hold timer expired"
 	expectFindings(t, judge(well(), []*agentpb.Peer{down}), []string{"hold timer expired"})
+	told := well()
+	told.Problems = []*agentpb.Problem{{Object: "session tor", Message: "is not up"}}
+	expectFindings(t, judge(told, []*agentpb.Peer{down}), []string{"session tor is not up"})
 	sick := well()
 	sick.Ready, sick.Reason = false, "no BGP peer is configured"
 	sick.Problems = []*agentpb.Problem{{Object: "Node/a", Field: "status.addresses", Message: "on no link", Mend: "correct the Node"}}

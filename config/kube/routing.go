@@ -99,9 +99,16 @@ func (h *herald) verify(ctx context.Context, node types.UID) error {
 	return nil
 }
 
-// conditions are those of a NodeRouting: Ready, and Draining while the node is drained.
+// conditions are those of a NodeRouting: Ready, SessionsHealthy, and Draining while the node is drained.
 func conditions(before []metav1.Condition, r config.NodeReport, now time.Time) []metav1.Condition {
 	out := []metav1.Condition{readyCondition(before, r, now)}
+	if s := r.Sessions; s != nil {
+		c := metav1.Condition{Type: config.ConditionSessions, Status: metav1.ConditionFalse, Reason: s.Reason, Message: s.Message}
+		if s.Healthy {
+			c.Status = metav1.ConditionTrue
+		}
+		out = append(out, since(before, c, now))
+	}
 	if d := r.Draining; d != nil {
 		out = append(out, metav1.Condition{
 			Type: config.ConditionDraining, Status: metav1.ConditionTrue, Reason: d.Reason, Message: d.Message,
@@ -118,7 +125,7 @@ func readyCondition(before []metav1.Condition, r config.NodeReport, now time.Tim
 		return before[i]
 	}
 	c := metav1.Condition{
-		Type: config.ConditionReady, Status: metav1.ConditionFalse, Reason: r.Reason, Message: r.Message, LastTransitionTime: metav1.NewTime(now),
+		Type: config.ConditionReady, Status: metav1.ConditionFalse, Reason: r.Reason, Message: r.Message,
 	}
 	switch {
 	case r.Undecided:
@@ -126,7 +133,13 @@ func readyCondition(before []metav1.Condition, r config.NodeReport, now time.Tim
 	case r.Ready:
 		c.Status = metav1.ConditionTrue
 	}
-	if i >= 0 && before[i].Status == c.Status {
+	return since(before, c, now)
+}
+
+// since gives a condition the time of its last change.
+func since(before []metav1.Condition, c metav1.Condition, now time.Time) metav1.Condition {
+	c.LastTransitionTime = metav1.NewTime(now)
+	if i := slices.IndexFunc(before, func(b metav1.Condition) bool { return b.Type == c.Type }); i >= 0 && before[i].Status == c.Status {
 		c.LastTransitionTime = before[i].LastTransitionTime
 	}
 	return c

@@ -60,7 +60,16 @@ func TestConditions(t *testing.T) {
 	if d := both[1]; d.Type != config.ConditionDraining || d.Status != metav1.ConditionTrue || d.Reason != "Faded" || !d.LastTransitionTime.Time.Equal(time.Unix(1000, 0)) {
 		t.Errorf("drained: %+v", d)
 	}
-	r.Draining = nil
+	r.Sessions = &config.Sessions{Reason: "NotEstablished", Message: "tor"}
+	three := conditions(both, r, now)
+	if len(three) != 3 || three[1].Type != config.ConditionSessions || three[1].Status != metav1.ConditionFalse || three[1].Message != "tor" {
+		t.Errorf("with sessions: %+v", three)
+	}
+	r.Sessions.Healthy = true
+	if s := conditions(three, r, now.Add(time.Minute))[1]; s.Status != metav1.ConditionTrue || !s.LastTransitionTime.Time.Equal(now.Add(time.Minute)) {
+		t.Errorf("healthy: %+v", s)
+	}
+	r.Draining, r.Sessions = nil, nil
 	if after := conditions(both, r, now); len(after) != 1 {
 		t.Errorf("after the drain: %+v", after)
 	}

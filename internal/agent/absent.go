@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/podroute/podroute/bgp"
@@ -19,7 +20,7 @@ func absent(peers []bgp.PeerState, now time.Time) []config.Problem {
 		if p.State == config.SessionEstablished || now.Sub(p.Since) < absentAfter {
 			continue
 		}
-		text := fmt.Sprintf("is not up (%s, with %v)", p.State, p.Address)
+		text := fmt.Sprintf("with %v is not up", p.Address)
 		if p.Stale {
 			text += ", its routes are kept for now"
 		}
@@ -27,6 +28,50 @@ func absent(peers []bgp.PeerState, now time.Time) []config.Problem {
 			text += ": " + p.LastError
 		}
 		out = append(out, config.Problem{Object: sessionObject(p.Name), Message: text, Mend: mendOf(p.Reason)})
+	}
+	return out
+}
+
+// Why a node's sessions are healthy, or are not, in a word.
+const (
+	reasonAllUp   = "AllEstablished"
+	reasonSomeOut = "NotEstablished"
+	reasonOwnAS   = "OwnASInPath"
+	reasonWarned  = "Warnings"
+)
+
+// healthOf is how it stands with a node's sessions, for its NodeRouting; nil where there are none.
+func healthOf(peers []bgp.PeerState, now time.Time) *config.Sessions {
+	if len(peers) == 0 {
+		return nil
+	}
+	var texts []string
+	out := &config.Sessions{Healthy: true, Reason: reasonAllUp, Message: "every session is established, or was a moment ago"}
+	amiss := func(reason string, list []config.Problem) {
+		if len(list) > 0 && out.Healthy {
+			out.Healthy, out.Reason = false, reason
+		}
+		for _, p := range list {
+			texts = append(texts, p.Error())
+		}
+	}
+	var looping, warned []config.Problem
+	for _, p := range peers {
+		if p.Looping > 0 {
+			looping = append(looping, warnings([]bgp.PeerState{p})...)
+		} else {
+			warned = append(warned, warnings([]bgp.PeerState{p})...)
+		}
+	}
+	amiss(reasonSomeOut, absent(peers, now))
+	amiss(reasonOwnAS, looping)
+	amiss(reasonWarned, warned)
+	const most = 3
+	if n := len(texts); n > most {
+		texts = append(texts[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	if !out.Healthy {
+		out.Message = strings.Join(texts, "; ")
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,10 +27,44 @@ func TestAbsent(t *testing.T) {
 		got = append(got, p.Error())
 	}
 	want := []string{
-		"session wrong: is not up (Active, with 192.0.2.1): no answer: the password differs: " + mendOf(bgp.ReasonNoAnswer),
-		"session back: is not up (Idle, with 192.0.2.1), its routes are kept for now: " + mendOf(bgp.ReasonClosed),
+		"session wrong: with 192.0.2.1 is not up: no answer: the password differs: " + mendOf(bgp.ReasonNoAnswer),
+		"session back: with 192.0.2.1 is not up, its routes are kept for now: " + mendOf(bgp.ReasonClosed),
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
+	}
+}
+
+// TestSessionsHealth: the first of what is amiss gives the reason, and all of it the message, three at most.
+func TestSessionsHealth(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	up := bgp.PeerState{Name: "up", State: "Established"}
+	out := bgp.PeerState{Name: "out", State: "Active", Reason: bgp.ReasonConnect, LastError: "connection refused"}
+	loop := bgp.PeerState{Name: "loop", State: "Established", Looping: 2, Warnings: []string{"2 routes dropped"}}
+	near := bgp.PeerState{Name: "near", State: "Established", Warnings: []string{"it has sent many"}}
+	for _, c := range []struct {
+		peers  []bgp.PeerState
+		reason string
+		texts  []string
+	}{
+		{[]bgp.PeerState{up}, reasonAllUp, nil},
+		{[]bgp.PeerState{up, near}, reasonWarned, []string{"session near: it has sent many"}},
+		{[]bgp.PeerState{near, loop, up}, reasonOwnAS, []string{"session loop: 2 routes dropped", "near"}},
+		{[]bgp.PeerState{near, loop, out}, reasonSomeOut, []string{"connection refused", "loop", "near"}},
+		{[]bgp.PeerState{out, out, out, near, loop}, reasonSomeOut, []string{"and 2 more"}},
+	} {
+		h := healthOf(c.peers, now)
+		if h.Reason != c.reason || h.Healthy != (c.texts == nil) {
+			t.Errorf("%+v, want %s", h, c.reason)
+		}
+		for _, text := range c.texts {
+			if !strings.Contains(h.Message, text) {
+				t.Errorf("no %q in %q", text, h.Message)
+			}
+		}
+	}
+	if h := healthOf(nil, now); h != nil {
+		t.Errorf("without sessions: %+v", h)
 	}
 }

@@ -62,11 +62,12 @@ type reporter struct {
 	readiness readiness
 	pace      pace
 	failed    bool // the last look failed
+	young     bool // a session is not up, and that is not yet a problem
 }
 
 // settled tells whether nothing but an event can change what is said.
 func (r *reporter) settled() bool {
-	return !r.failed && !r.pace.waiting && r.readiness.now == ready && r.readiness.failing.IsZero()
+	return !r.failed && !r.young && !r.pace.waiting && r.readiness.now == ready && r.readiness.failing.IsZero()
 }
 
 // turn looks at the node and reports what is worth it. A look that fails is said once: the loop may be busy.
@@ -100,7 +101,10 @@ func (r *reporter) look(ctx context.Context, now time.Time) (config.NodeReport, 
 	if err != nil {
 		return config.NodeReport{}, fmt.Errorf("read the sessions: %w", err)
 	}
-	var report config.NodeReport
+	report := config.NodeReport{Sessions: healthOf(peers, now)}
+	r.young = slices.ContainsFunc(peers, func(p bgp.PeerState) bool {
+		return p.State != config.SessionEstablished && now.Sub(p.Since) < absentAfter
+	})
 	shared := a.Source.Snapshot().Problems
 	err = a.view(ctx, func(l *loop) {
 		e := a.evidence(l, peers)
@@ -253,6 +257,9 @@ func lasting(r config.NodeReport) config.NodeReport {
 func essence(r config.NodeReport) config.NodeReport {
 	r = lasting(r)
 	r.Message = ""
+	if s := r.Sessions; s != nil {
+		r.Sessions = &config.Sessions{Healthy: s.Healthy, Reason: s.Reason}
+	}
 	n := &r.Routing
 	n.Pods, n.InstalledRoutes = 0, 0
 	n.Blocks = slices.Clone(n.Blocks)

@@ -55,6 +55,11 @@ func TestPace(t *testing.T) {
 			}
 			return r
 		}, 2, 2},
+		{"a session is not up, for varying reasons", func(i int) config.NodeReport {
+			r := sample()
+			r.Sessions = &config.Sessions{Healthy: i < 100, Reason: fmt.Sprint(i < 100), Message: fmt.Sprint(i % 7)}
+			return r
+		}, 6, 14},
 		{"readiness is lost and comes back", func(i int) config.NodeReport {
 			r := sample()
 			r.Ready = i < 100 || i > 101
