@@ -72,6 +72,9 @@ type Config struct {
 	// Links are the addresses of this host's links that are up, with the lengths of their prefixes. A path whose
 	// next hop is on none of them is chosen only where there is no other (RFC 4271 section 9.1.2). Empty: not known.
 	Links []netip.Prefix
+	// Ways are the destinations of this host's other routes: a next hop that the longest of them leads to is reached as well,
+	// where it comes from a peer with Recursive.
+	Ways []Way
 
 	Peers []Peer
 	Paths []Path
@@ -84,6 +87,12 @@ type Config struct {
 // passesOn says whether what neighbours say is told to others.
 func (c Config) passesOn() bool {
 	return c.Transit || slices.ContainsFunc(c.Peers, func(p Peer) bool { return p.ReflectorClient })
+}
+
+// Way is a destination of this host that BGP has nothing to do with. Dead: its route leads nowhere.
+type Way struct {
+	Dst  netip.Prefix
+	Dead bool
 }
 
 // PrefixRange is the set of prefixes inside Prefix whose length is Min to Max bits.
@@ -161,6 +170,8 @@ type Peer struct {
 	ReceivePaths, SendPaths bool
 	// ReflectorClient makes the neighbour a client of ours (RFC 4456).
 	ReflectorClient bool
+	// Recursive says that next hops from the neighbour may be anywhere that Config.Ways lead to, and not only on links.
+	Recursive bool
 	// PassOn is the next hop of what others have told us and the neighbour is told.
 	PassOn PassOn
 	// Undamped uses the routes of the neighbour at once however often it comes and goes.
@@ -268,15 +279,36 @@ type PeerState struct {
 	// LastChoice says of those routes that they are used only where there are no others: the neighbour has fallen silent, or has been away
 	// for longer than its restart time.
 	LastChoice bool
+	// Local is our end of the session, RouterID the neighbour's BGP identifier, Restart for how long its routes are kept while it restarts, and
+	// Keepalive as negotiated; of an established session only.
+	Local, RouterID    netip.Addr
+	Restart, Keepalive time.Duration
+	// Settings are what it is configured to be, defaults and our AS filled in, without its password; Signed: it has one.
+	Settings Peer
+	Signed   bool
 }
 
 // AdvertisedRoute is a route as a neighbour is told it.
 type AdvertisedRoute struct {
-	Peer        string
-	Prefix      netip.Prefix
-	NextHop     netip.Addr
-	ASPath      []uint32
+	Peer   string
+	Prefix netip.Prefix
+	Attributes
+}
+
+// Attributes are those of a path, for people. They may be shared: do not change them.
+type Attributes struct {
+	// NextHop; a link-local one carries its zone.
+	NextHop netip.Addr
+	// Origin is IGP, EGP or INCOMPLETE (RFC 4271 section 5.1.1).
+	Origin string
+	ASPath []uint32
+	// LocalPref and MED; nil: there is none. What neighbours say always has a local preference, which is what it counts for.
+	LocalPref, MED *uint32
+	// Communities as "64512:100", then large ones as "1:2:3".
 	Communities []string
-	LocalPref   *uint32
-	MED         *uint32
+	// Originator and Clusters of what was reflected (RFC 4456).
+	Originator netip.Addr
+	Clusters   []netip.Addr
+	// Aggregate: it says so (ATOMIC_AGGREGATE or AGGREGATOR).
+	Aggregate bool
 }

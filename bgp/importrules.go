@@ -6,19 +6,29 @@ import (
 	"slices"
 )
 
+// Why a route is rejected, for people.
+const (
+	whyNeverEver = "it lies in a pod subnet of this node"
+	whyReject    = "the peer's import.reject names it"
+	whyNever     = "it is a default route, a link or an address of this node, a service range, or has a route of another program: only what import.accept of the peer names is accepted of these"
+	whyOnly      = "it is none of those that alone are accepted from this peer (import.only, or a node's own pod subnets in the mesh)"
+	whyNot       = "it lies in no range that is accepted: clusterCIDRs with acceptedPrefixLengths, and import.accept of the peer"
+	whyOurs      = "it is a route of this node that a reflector sends back (ORIGINATOR_ID)"
+)
+
 // importRules are what is accepted from the neighbours.
 func importRules(c Config) []rule {
 	rules := []rule{{From: fromUs, Verdict: accept}}
-	rules = ranged(rules, rule{Verdict: reject}, inside(c.NeverEver))
+	rules = ranged(rules, rule{Verdict: reject, Why: whyNeverEver}, inside(c.NeverEver))
 	rules = append(rules, loopRules(c)...)
 	for _, p := range c.Peers {
-		rules = matching(rules, rule{Peers: p.key(), Verdict: reject}, p.Import.Reject)
+		rules = matching(rules, rule{Peers: p.key(), Verdict: reject, Why: whyReject}, p.Import.Reject)
 	}
 	for _, p := range c.Peers {
 		named := slices.DeleteFunc(slices.Clone(p.Import.Accept), func(m Match) bool { return !c.names(m.Prefixes) })
 		rules = matching(rules, rule{Peers: p.key(), Verdict: accept}, named)
 	}
-	rules = ranged(rules, rule{Verdict: reject}, c.Never)
+	rules = ranged(rules, rule{Verdict: reject, Why: whyNever}, c.Never)
 
 	var closed []netip.Addr // peers that nothing more is accepted from
 	for _, p := range c.Peers {
@@ -33,7 +43,7 @@ func importRules(c Config) []rule {
 		}
 	}
 	if closed != nil {
-		rules = append(rules, rule{Peers: closed, Verdict: reject})
+		rules = append(rules, rule{Peers: closed, Verdict: reject, Why: whyOnly})
 	}
 	rules = ranged(rules, rule{Verdict: accept}, c.Import)
 	for _, p := range c.Peers {

@@ -11,10 +11,12 @@ type neighbour struct {
 	addr     netip.Addr
 	name     string
 	internal bool
-	us       netip.Addr // our BGP identifier
-	rules    []*rule    // of the import policy, those that concern it; see rulesFor
-	bound    bound
-	warnOnly bool
+	// recursive: see Peer.Recursive.
+	recursive bool
+	us        netip.Addr // our BGP identifier
+	rules     []*rule    // of the import policy, those that concern it; see rulesFor
+	bound     bound
+	warnOnly  bool
 
 	from       time.Time // see heed
 	session    uint32    // counts its sessions
@@ -33,6 +35,14 @@ type neighbour struct {
 	own                []uint32 // see ownNumbers
 	missed             int      // see tally
 	held               held
+}
+
+// String is the neighbour's name; a path of ours has none.
+func (n *neighbour) String() string {
+	if n == nil {
+		return "this node"
+	}
+	return n.name
 }
 
 // quick are rules made quick to match, and without those that no neighbour's routes meet.
@@ -59,32 +69,47 @@ func rulesFor(quick []rule, peer netip.Addr) []*rule {
 // accepts is the import policy: the first rule that matches decides. ORIGINATOR_ID tells of a route of our
 // own that a reflector sends back (RFC 4456 section 8).
 func (n *neighbour) accepts(p netip.Prefix, o *offer) bool {
-	if n.internal && o.originator == n.us && n.us.IsValid() {
+	if n.reflected(o) {
 		return false
 	}
+	r := n.ruleFor(p, o)
+	return r != nil && r.Verdict == accept
+}
+
+func (n *neighbour) reflected(o *offer) bool {
+	return n.internal && o.originator == n.us && n.us.IsValid()
+}
+
+// ruleFor is the rule that decides on a route; nil: there is none.
+func (n *neighbour) ruleFor(p netip.Prefix, o *offer) *rule {
 	for _, r := range n.rules {
 		if r.covers(p) && (r.Loops == nil || o.goesRound(r.Loops)) && o.fits(r.Carrying, r.Path) {
-			return r.Verdict == accept
+			return r
 		}
 	}
-	return false
+	return nil
 }
 
 // goesRound says whether an AS stands in the path more often than it may. AS 0 is there, too, where a segment is
 // no sequence.
 func (o *offer) goesRound(loops []loop) bool {
 	for _, l := range loops {
-		n := 0
-		for _, as := range o.path {
-			if as == l.as {
-				n++
-			}
-		}
+		n := o.times(l.as)
 		if n > l.most || l.as == 0 && o.unordered {
 			return true
 		}
 	}
 	return false
+}
+
+// times is how often an AS stands in the path.
+func (o *offer) times(as uint32) (n int) {
+	for _, x := range o.path {
+		if x == as {
+			n++
+		}
+	}
+	return n
 }
 
 // count counts a prefix that came or went.

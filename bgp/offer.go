@@ -28,6 +28,11 @@ type offer struct {
 	short          bool       // NO_LLGR
 	originator     netip.Addr // RFC 4456
 	alone          *pathSet   // the set of this path only, once there was one
+
+	// For people only:
+	priced   bool         // MED is there
+	clusters []netip.Addr // RFC 4456
+	summary  bool         // ATOMIC_AGGREGATE or AGGREGATOR is
 }
 
 // ourOffer is what a path of our own is worth: its attributes are put on when it is sent.
@@ -50,7 +55,7 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 				o.localPref = a.Value
 			}
 		case *gobgp.PathAttributeMultiExitDisc:
-			o.med = a.Value
+			o.med, o.priced = a.Value, true
 		case *gobgp.PathAttributeCommunities:
 			o.worn, o.short = slices.Contains(a.Value, llgrStale), slices.Contains(a.Value, noLLGR)
 			o.leaving = !n.internal && slices.Contains(a.Value, shutdown)
@@ -61,6 +66,10 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 			}
 		case *gobgp.PathAttributeOriginatorId:
 			o.originator = a.Value
+		case *gobgp.PathAttributeClusterList:
+			o.clusters = a.Value
+		case *gobgp.PathAttributeAtomicAggregate, *gobgp.PathAttributeAggregator:
+			o.summary = true
 		}
 	}
 	if o.leaving {
@@ -74,7 +83,8 @@ func (n *neighbour) read(attrs []gobgp.PathAttributeInterface) *offer {
 func (o *offer) same(p *offer) bool {
 	return p != nil && o.hop == p.hop && o.unordered == p.unordered && o.origin == p.origin && o.localPref == p.localPref &&
 		o.med == p.med && o.worn == p.worn && o.leaving == p.leaving && o.short == p.short && o.originator == p.originator && slices.Equal(o.path, p.path) &&
-		slices.Equal(o.communities, p.communities) && slices.Equal(o.large, p.large)
+		slices.Equal(o.communities, p.communities) && slices.Equal(o.large, p.large) &&
+		o.priced == p.priced && o.summary == p.summary && slices.Equal(o.clusters, p.clusters)
 }
 
 // neighbourAS is the AS that gave the path to ours; 0: it began in ours.

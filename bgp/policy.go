@@ -51,6 +51,7 @@ type rule struct {
 	Loops    []loop    // the AS path goes round one of these
 	Set      attributes
 	Verdict  verdict
+	Why      string // says to people why it rejects; of import rules
 
 	index map[netip.Prefix]bool // the single prefixes among Prefixes, where they are many; see indexed
 }

@@ -15,6 +15,20 @@ func (r rule) String() string {
 	if r.Family != 0 {
 		fmt.Fprintf(&b, " %v", r.Family)
 	}
+	b.WriteString(r.conditions())
+	if r.Loops != nil {
+		fmt.Fprintf(&b, " AS path %v", r.Loops)
+	}
+	if s := r.Set.String(); s != "" {
+		b.WriteString(" set" + s)
+	}
+	b.WriteString(" " + []string{"pass", "accept", "reject"}[r.Verdict])
+	return b.String()
+}
+
+// conditions are what a route must be like but for its family and its loops, each item after a space.
+func (r rule) conditions() string {
+	var b strings.Builder
 	if len(r.Prefixes) > 0 {
 		b.WriteString(" in")
 		for _, p := range r.Prefixes {
@@ -27,13 +41,6 @@ func (r rule) String() string {
 	if text := r.Path.String(); text != "" {
 		b.WriteString(" path" + text)
 	}
-	if r.Loops != nil {
-		fmt.Fprintf(&b, " AS path %v", r.Loops)
-	}
-	if s := r.Set.String(); s != "" {
-		b.WriteString(" set" + s)
-	}
-	b.WriteString(" " + []string{"pass", "accept", "reject"}[r.Verdict])
 	return b.String()
 }
 

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -12,7 +13,7 @@ type candidate struct {
 	id       uint32 // path identifier (RFC 7911)
 	session  uint32 // of the neighbour, in which it came; an earlier one's is stale
 	accepted bool   // by the import policy
-	far      bool   // its next hop is on no link of ours
+	far      bool   // its next hop cannot be reached; see table.far
 	aged     bool   // the neighbour may be gone for good
 	lingers  bool   // see lingering
 	said     *said  // nil where nobody was to be told
@@ -57,22 +58,51 @@ func best(cs []candidate) []candidate {
 	if len(cs) < 2 {
 		return cs
 	}
-	for _, step := range []func(candidate) uint32{
-		func(c candidate) uint32 { return boolTo1(c.far) },
-		func(c candidate) uint32 { return boolTo1(c.from.is(lastResort)) },
-		func(c candidate) uint32 { return boolTo1(c.with.worn || c.aged) }, // RFC 9494 section 4.2
-		func(c candidate) uint32 { return ^c.with.localPref },              // RFC 4271 section 9.1.1
-		func(c candidate) uint32 { return boolTo1(c.from != nil) },
-		func(c candidate) uint32 { return uint32(len(c.with.path)) }, // a
-		func(c candidate) uint32 { return uint32(c.with.origin) },    // b
-	} {
-		if cs = least(cs, step); len(cs) < 2 {
+	for _, s := range steps() {
+		if cs = least(cs, s.value); len(cs) < 2 {
 			return cs
 		}
 	}
 	cs = leastMED(cs)
-	return least(cs, func(c candidate) uint32 { return boolTo1(c.from != nil && c.from.internal) }) // d
+	return least(cs, candidate.fromInside) // d
 }
+
+// step is one of the decision process: candidates with the smallest value stay.
+type step struct {
+	value func(candidate) uint32
+	// why says to people why c is out and w is not.
+	why func(c, w candidate) string
+}
+
+// steps are those before MEDs are compared.
+func steps() [7]step {
+	return [7]step{
+		{func(c candidate) uint32 { return boolTo1(c.far) }, func(c, _ candidate) string {
+			return fmt.Sprintf("its next hop %v is on no link of this node", c.with.hop)
+		}},
+		{func(c candidate) uint32 { return boolTo1(c.from.is(lastResort)) }, func(candidate, candidate) string {
+			return "its peer comes and goes, and is used only where there are no others"
+		}},
+		{func(c candidate) uint32 { return boolTo1(c.with.worn || c.aged) }, func(candidate, candidate) string { // RFC 9494 section 4.2
+			return "it is kept although its router may be gone for good, and is used only where there are no others"
+		}},
+		{func(c candidate) uint32 { return ^c.with.localPref }, func(c, w candidate) string { // RFC 4271 section 9.1.1
+			return fmt.Sprintf("local preference %d, and %s has %d", c.with.localPref, w.from, w.with.localPref)
+		}},
+		{func(c candidate) uint32 { return boolTo1(c.from != nil) }, func(candidate, candidate) string {
+			return "this node announces the prefix itself"
+		}},
+		{func(c candidate) uint32 { return uint32(len(c.with.path)) }, func(c, w candidate) string { // a
+			return fmt.Sprintf("AS path of %d, and %s has one of %d", len(c.with.path), w.from, len(w.with.path))
+		}},
+		{func(c candidate) uint32 { return uint32(c.with.origin) }, func(c, w candidate) string { // b
+			return fmt.Sprintf("origin %s, and %s has %s", originName(c.with.origin), w.from, originName(w.with.origin))
+		}},
+	}
+}
+
+// fromInside is step d.
+func (c candidate) fromInside() uint32 { return boolTo1(c.from != nil && c.from.internal) }
 
 // lingering are those of the candidates that would be chosen if their neighbours did not ask for other ways (RFC 8326), beside those that are: flows
 // that are under way there may stay for as long as the neighbours do.

@@ -29,6 +29,7 @@ func (s *Speaker) Peers(ctx context.Context) ([]PeerState, error) {
 	byAddr := map[netip.Addr]*PeerState{}
 	for i := range states {
 		byAddr[states[i].Address] = &states[i]
+		states[i].Settings.LocalAS = states[i].Settings.localAS(now)
 	}
 	err = srv.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
 		addr, err := netip.ParseAddr(p.GetState().GetNeighborAddress())
@@ -66,11 +67,16 @@ func (s *sessions) states() []PeerState {
 			Name: x.peer.Name, Address: x.peer.Address, AS: max(x.peer.AS, x.as), State: stateName(x.state), Since: x.since,
 			Reason: x.reason, LastError: x.text, Flaps: x.flaps, LastDown: x.lost.text, LastDownAt: x.lost.at, Stale: x.stale, LastChoice: x.stale && x.lastChoice,
 			Received: map[Family]int{}, Accepted: map[Family]int{}, Advertised: map[Family]int{},
+			Settings: x.peer, Signed: x.peer.Password != "",
 		}
+		st.Settings.Password = ""
 		if x.state == gobgp.BGP_FSM_ESTABLISHED {
 			st.Families = slices.Clone(x.families)
 			st.HoldTime = x.hold
-			st.GracefulRestart = len(x.graceful) > 0
+			st.RouterID, st.Local = x.open.State.RouterID, x.open.Transport.LocalAddress
+			if st.GracefulRestart = len(x.graceful) > 0; st.GracefulRestart {
+				st.Restart = x.restart
+			}
 			st.Notifications, st.ReceivesPaths, st.SendsPaths = x.notifies, x.receives, x.sends
 			for _, d := range x.longer {
 				st.LongLived = max(st.LongLived, d)
@@ -114,7 +120,12 @@ func (st *PeerState) count(p *api.Peer, t *table, advertised map[Family]int) {
 	if st.State != "Established" {
 		return
 	}
-	st.HoldTime = time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second
+	timers := p.GetTimers().GetState()
+	st.HoldTime = time.Duration(timers.GetNegotiatedHoldTime()) * time.Second
+	st.Keepalive = time.Duration(timers.GetKeepaliveInterval()) * time.Second
+	if a, err := netip.ParseAddr(p.GetTransport().GetLocalAddress()); err == nil {
+		st.Local = a
+	}
 	received, accepted := t.counts(st.Address)
 	for _, fam := range st.Families {
 		st.Received[fam], st.Accepted[fam], st.Advertised[fam] = received[fam], accepted[fam], advertised[fam]
@@ -160,26 +171,11 @@ func advertised(peer string, nlri gobgp.NLRI, p *apiutil.Path) (AdvertisedRoute,
 	if !ok {
 		return AdvertisedRoute{}, false
 	}
-	r := AdvertisedRoute{Peer: peer, Prefix: n.Prefix, NextHop: nextHop(p.Attrs, p.PeerAddress.Zone())}
-	for _, a := range p.Attrs {
-		switch a := a.(type) {
-		case *gobgp.PathAttributeAsPath:
-			for _, seg := range a.Value {
-				r.ASPath = append(r.ASPath, seg.GetAS()...)
-			}
-		case *gobgp.PathAttributeCommunities:
-			for _, c := range a.Value {
-				r.Communities = append(r.Communities, fmt.Sprintf("%d:%d", c>>16, c&0xffff))
-			}
-		case *gobgp.PathAttributeLargeCommunities:
-			for _, c := range a.Values {
-				r.Communities = append(r.Communities, c.String())
-			}
-		case *gobgp.PathAttributeLocalPref:
-			r.LocalPref = &a.Value
-		case *gobgp.PathAttributeMultiExitDisc:
-			r.MED = &a.Value
-		}
+	us := neighbour{addr: p.PeerAddress, internal: true} // what we say ourselves is taken as it stands
+	r := AdvertisedRoute{Peer: peer, Prefix: n.Prefix, Attributes: *us.read(p.Attrs).attributes()}
+	sent := func(a gobgp.PathAttributeInterface) bool { return a.GetType() == gobgp.BGP_ATTR_TYPE_LOCAL_PREF }
+	if !slices.ContainsFunc(p.Attrs, sent) {
+		r.LocalPref = nil
 	}
 	return r, true
 }

@@ -52,7 +52,7 @@ func (o *offer) said(n *neighbour) *said {
 	if a, err := gobgp.NewPathAttributeNextHop(o.hop); err == nil && o.hop.Is4() {
 		attrs = append(attrs, a)
 	}
-	if o.med != 0 {
+	if o.priced {
 		attrs = append(attrs, gobgp.NewPathAttributeMultiExitDisc(o.med))
 	}
 	if n.internal {

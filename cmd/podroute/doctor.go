@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +19,7 @@ import (
 type finding struct{ what, have, want, mend string }
 
 func newDoctor() *cobra.Command {
-	var dir string
+	var dir, format string
 	r := runtimeFolders{config: []string{"/etc/containerd/config.toml"}}
 	c := &cobra.Command{
 		Use: "doctor", Short: "Check this host, name what is wrong and how to mend it", Args: cobra.NoArgs,
@@ -57,9 +56,10 @@ Exits with 1 if anything is wrong.`,
 				}
 				findings = append(findings, found...)
 			}
-			return printFindings(c.OutOrStdout(), findings, note)
+			return printFindings(newPrinter(c.OutOrStdout(), format), findings, note)
 		},
 	}
+	outputFlag(c, &format)
 	f := c.Flags()
 	f.StringVar(&dir, "run-dir", runDir, "folder of the agent's sockets")
 	f.StringVar(&r.conf, "cni-conf-dir", "/etc/cni/net.d", "folder of the container runtime's network configuration")
@@ -135,22 +135,27 @@ func whyNone(own, peer uint32) string {
 		"(annotation podroute.io/as-number), set allowOwnAS: 1 on the BGPPeer, or have the router replace it (as-override); if they are not, %s", own, ranges)
 }
 
-// printFindings prints findings as a table. Something wrong is errNotReady.
-func printFindings(out io.Writer, findings []finding, note string) error {
-	if note != "" {
-		fmt.Fprintln(out, note)
-	}
-	if len(findings) == 0 {
-		_, err := fmt.Fprintln(out, "The host is fine.")
-		return err
-	}
-	w := tabwriter.NewWriter(out, 0, 8, 3, ' ', 0)
-	fmt.Fprintln(w, "WHAT\tHAVE\tWANT\tMEND")
+// printFindings prints findings. Something wrong is errNotReady.
+func printFindings(p *printer, findings []finding, note string) error {
+	d := &agentpb.Diagnosis{Note: note}
 	for _, f := range findings {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.what, f.have, f.want, f.mend)
+		d.Findings = append(d.Findings, &agentpb.Finding{What: f.what, Have: f.have, Want: f.want, Mend: f.mend})
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	err := p.message(d, func(w io.Writer) {
+		if note != "" {
+			fmt.Fprintln(w, note)
+		}
+		if len(findings) == 0 {
+			fmt.Fprintln(w, "The host is fine.")
+			return
+		}
+		fmt.Fprintln(w, "WHAT\tHAVE\tWANT\tMEND")
+		for _, f := range findings {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.what, f.have, f.want, f.mend)
+		}
+	})
+	if err == nil && len(findings) > 0 {
+		err = errNotReady
 	}
-	return errNotReady
+	return err
 }

@@ -98,13 +98,31 @@ func TestDoctorJudge(t *testing.T) {
 
 func TestPrintFindings(t *testing.T) {
 	t.Parallel()
-	var b strings.Builder
-	if err := printFindings(&b, nil, "No agent."); err != nil || b.String() != "No agent.\nThe host is fine.\n" {
-		t.Errorf("%q, %v", b.String(), err)
-	}
-	b.Reset()
-	err := printFindings(&b, []finding{{"a", "b", "c", "d"}}, "")
-	if !errors.Is(err, errNotReady) || !strings.HasPrefix(b.String(), "WHAT") || !strings.Contains(b.String(), "a      b      c      d") {
-		t.Errorf("%q, %v", b.String(), err)
+	bad := []finding{{"a", "b", "c", "d"}}
+	for _, x := range []struct {
+		format   string
+		findings []finding
+		note     string
+		want     string
+	}{
+		{"table", nil, "No agent.", "No agent.\nThe host is fine.\n"},
+		{"table", bad, "", "WHAT   HAVE   WANT   MEND\na      b      c      d\n"},
+		{"json", nil, "No agent.", `{"findings":[],"note":"No agent."}`},
+		{"json", bad, "", `{"findings":[{"what":"a","have":"b","want":"c","mend":"d"}],"note":""}`},
+		{"yaml", bad, "", "findings:\n- have: b\n  mend: d\n  want: c\n  what: a\nnote: \"\"\n"},
+	} {
+		var b strings.Builder
+		err := printFindings(newPrinter(&b, x.format), x.findings, x.note)
+		if errors.Is(err, errNotReady) != (x.findings != nil) || err != nil && x.findings == nil {
+			t.Errorf("%s: %v", x.format, err)
+		}
+		got := b.String()
+		if x.format == "json" { // protojson varies its spaces on purpose
+			got = strings.Join(strings.Fields(got), "")
+			x.want = strings.Join(strings.Fields(x.want), "")
+		}
+		if got != x.want {
+			t.Errorf("%s: %q, want %q", x.format, got, x.want)
+		}
 	}
 }

@@ -29,9 +29,12 @@ func newPrinter(out io.Writer, format string) *printer {
 	return p
 }
 
+// forPeople says whether the format asked for is a table.
+func (p *printer) forPeople() bool { return p.format != "json" && p.format != "yaml" }
+
 // message writes m as JSON or YAML, or calls table for a person.
 func (p *printer) message(m proto.Message, table func(w io.Writer)) error {
-	if p.format == "table" {
+	if p.forPeople() {
 		w := tabwriter.NewWriter(p.out, 0, 8, 3, ' ', 0)
 		table(w)
 		return w.Flush()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,23 +42,20 @@ func markUsage(c *cobra.Command) {
 	}
 }
 
-// outputFlag adds -o to a command.
-func outputFlag(c *cobra.Command, into *string) {
-	c.Flags().StringVarP(into, "output", "o", "table", "output format: "+strings.Join(formats(), ", "))
+// outputFlag adds -o to a command, with formats of its own besides those of all.
+func outputFlag(c *cobra.Command, into *string, more ...string) {
+	formats := append([]string{"table", "json", "yaml"}, more...)
+	c.Flags().StringVarP(into, "output", "o", "table", "output format: "+strings.Join(formats, ", "))
 	// The flag exists: it was added one line above.
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	run := c.PreRunE
 	c.PreRunE = func(c *cobra.Command, args []string) error {
-		for _, f := range formats() {
-			if f == *into {
-				if run != nil {
-					return run(c, args)
-				}
-				return nil
-			}
+		if !slices.Contains(formats, *into) {
+			return usageError{fmt.Errorf("unknown output format %q: use one of %s", *into, strings.Join(formats, ", "))}
 		}
-		return usageError{fmt.Errorf("unknown output format %q: use one of %s", *into, strings.Join(formats(), ", "))}
+		if run != nil {
+			return run(c, args)
+		}
+		return nil
 	}
 }
-
-func formats() []string { return []string{"table", "json", "yaml"} }

@@ -11,8 +11,8 @@ import (
 	"github.com/podroute/podroute/internal/agent/agentpb"
 )
 
-// question is a command that asks the agent one thing and prints the answer.
-func question(use, short string, run func(ctx context.Context, c agentpb.AgentClient, p *printer) error) *cobra.Command {
+// question is a command that asks the agent one thing and prints the answer, also in formats of its own.
+func question(use, short string, run func(ctx context.Context, c agentpb.AgentClient, p *printer) error, formats ...string) *cobra.Command {
 	var format, dir string
 	c := &cobra.Command{
 		Use: use, Short: short, Args: cobra.NoArgs,
@@ -22,7 +22,7 @@ func question(use, short string, run func(ctx context.Context, c agentpb.AgentCl
 			})
 		},
 	}
-	outputFlag(c, &format)
+	outputFlag(c, &format, formats...)
 	c.Flags().StringVar(&dir, "run-dir", runDir, "folder of the agent's sockets")
 	return c
 }
@@ -99,67 +99,6 @@ func problemText(q *agentpb.Problem) string {
 		}
 	}
 	return strings.Join(parts, ": ")
-}
-
-func newPeers() *cobra.Command {
-	return question("peers", "Show the BGP sessions", func(ctx context.Context, c agentpb.AgentClient, p *printer) error {
-		a, err := c.Peers(ctx, &agentpb.PeersRequest{})
-		if err != nil {
-			return err
-		}
-		return p.message(a, func(w io.Writer) {
-			fmt.Fprintf(w, "NAME\tADDRESS\tAS\t%s\tSINCE\tBFD\tFAMILY\tRECEIVED\tACCEPTED\tADVERTISED\tFLAPS\tLAST ERROR\n", p.paint(plain, "STATE"))
-			for _, q := range a.GetPeers() {
-				printPeer(w, p, q)
-			}
-		})
-	})
-}
-
-func printPeer(w io.Writer, p *printer, q *agentpb.Peer) {
-	colour := red
-	if q.GetState() == "Established" {
-		colour = green
-	}
-	head := fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%s", q.GetName(), q.GetAddress(), q.GetAs(), p.paint(colour, q.GetState()), age(q.GetSince()), bfdText(q.GetBfd()))
-	tail := fmt.Sprintf("%d\t%s", q.GetFlaps(), trouble(q))
-	if len(q.GetFamilies()) == 0 {
-		fmt.Fprintf(w, "%s\t-\t-\t-\t-\t%s\n", head, tail)
-	}
-	for _, f := range q.GetFamilies() {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", head, f.GetFamily(), f.GetReceived(), f.GetAccepted(), f.GetAdvertised(), tail)
-		head, tail = "\t\t\t"+p.paint(plain, "")+"\t\t", "\t"
-	}
-}
-
-// trouble is what there is to know of a session's troubles: what it warns of, why it is not up, or why it was lost last.
-func trouble(q *agentpb.Peer) string {
-	switch {
-	case q.GetLastError() != "" && q.GetStale():
-		return q.GetLastError() + " (its routes are kept)"
-	case q.GetLastError() != "":
-		return q.GetLastError()
-	case len(q.GetWarnings()) > 0:
-		return "warning: " + strings.Join(q.GetWarnings(), "; ")
-	case q.GetLastDown() != "":
-		return fmt.Sprintf("%s ago: %s", age(q.GetLastDownAt()), q.GetLastDown())
-	}
-	return "-"
-}
-
-// bfdText is the state of BFD with a peer, and why nothing comes of it.
-func bfdText(b *agentpb.Bfd) string {
-	switch {
-	case b == nil:
-		return "-"
-	case b.GetOff():
-		return "off (the peer still uses it)"
-	case b.GetProblem() != "":
-		return b.GetState() + ": " + b.GetProblem()
-	case b.GetState() != "Up" && b.GetIgnoredReason() != "":
-		return b.GetState() + ": a packet of the peer's was ignored: " + b.GetIgnoredReason()
-	}
-	return b.GetState()
 }
 
 func newPods() *cobra.Command {

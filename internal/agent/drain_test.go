@@ -155,12 +155,12 @@ func TestVigil(t *testing.T) {
 func TestUntold(t *testing.T) {
 	t.Parallel()
 	service, block := netip.MustParsePrefix("203.0.113.1/32"), netip.MustParsePrefix("10.244.1.0/24")
-	shut := []string{"64512:1", bgp.GracefulShutdown}
+	tagged := bgp.Attributes{Communities: []string{"64512:1", bgp.GracefulShutdown}}
 	said := []bgp.AdvertisedRoute{
-		{Peer: "told", Prefix: block, Communities: shut},
+		{Peer: "told", Prefix: block, Attributes: tagged},
 		{Peer: "late", Prefix: block},
-		{Peer: "withheld", Prefix: block, Communities: shut},
-		{Peer: "withheld", Prefix: service, Communities: shut},
+		{Peer: "withheld", Prefix: block, Attributes: tagged},
+		{Peer: "withheld", Prefix: service, Attributes: tagged},
 	}
 	services := []netip.Prefix{service}
 	if diff := cmp.Diff(map[string]bool{"late": true}, untold(said, services, false)); diff != "" {

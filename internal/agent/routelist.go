@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -23,7 +24,7 @@ const (
 )
 
 // installed are our routes as the kernel has them.
-func (o *operator) installed(ctx context.Context) ([]*agentpb.Route, error) {
+func (o *operator) installed(ctx context.Context) (iter.Seq[*agentpb.Route], error) {
 	routes, err := o.agent.fib.Installed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's routes: %w", err)
@@ -63,32 +64,53 @@ func (o *operator) installed(ctx context.Context) ([]*agentpb.Route, error) {
 		}
 		out = append(out, v)
 	}
-	return out, nil
+	return slices.Values(out), nil
 }
 
-// learned are the best routes of BGP, with the reason where one is not installed.
-func (o *operator) learned(ctx context.Context) ([]*agentpb.Route, error) {
-	var best map[netip.Prefix][]bgp.Via
+// learned are all paths that neighbours tell, with what became of each, and with the reason where a best one is not installed. There may be hundreds
+// of thousands: each is put into words when its turn comes.
+func (o *operator) learned(ctx context.Context) (iter.Seq[*agentpb.Route], error) {
 	var why map[netip.Prefix]error
-	if err := o.agent.view(ctx, func(l *loop) { best, why = maps.Clone(l.learned), maps.Clone(l.unresolved) }); err != nil {
+	if err := o.agent.view(ctx, func(l *loop) { why = maps.Clone(l.unresolved) }); err != nil {
 		return nil, err
 	}
-	out := make([]*agentpb.Route, 0, len(best))
-	for _, p := range slices.SortedFunc(maps.Keys(best), comparePrefixes) {
-		v := &agentpb.Route{Prefix: p.String()}
-		for _, via := range best[p] {
-			v.NextHops = append(v.NextHops, &agentpb.NextHop{Address: via.Addr.String(), Peer: via.Peer})
+	all := o.agent.speaker.Heard()
+	return func(yield func(*agentpb.Route) bool) {
+		for _, r := range all {
+			for _, p := range r.Paths {
+				v := routeMessage(r.Prefix, *p.Attributes)
+				v.Peer, v.PathId, v.State, v.Why, v.Stale = p.Peer, p.ID, string(p.State), p.Why, p.Stale
+				for _, h := range v.GetNextHops() {
+					h.Peer = p.Peer
+				}
+				if err := why[r.Prefix]; err != nil && p.State == bgp.PathBest {
+					v.Problem = err.Error()
+				}
+				if !yield(v) {
+					return
+				}
+			}
 		}
-		if err := why[p]; err != nil {
-			v.Problem = err.Error()
-		}
-		out = append(out, v)
+	}, nil
+}
+
+// routeMessage is a route with its attributes.
+func routeMessage(p netip.Prefix, a bgp.Attributes) *agentpb.Route {
+	v := &agentpb.Route{
+		Prefix: p.String(), AsPath: a.ASPath, BgpOrigin: a.Origin, LocalPref: a.LocalPref, Med: a.MED, Communities: a.Communities,
+		OriginatorId: addrText(a.Originator), Aggregate: a.Aggregate,
 	}
-	return out, nil
+	for _, c := range a.Clusters {
+		v.ClusterList = append(v.ClusterList, c.String())
+	}
+	if a.NextHop.IsValid() {
+		v.NextHops = []*agentpb.NextHop{{Address: a.NextHop.String()}}
+	}
+	return v
 }
 
 // advertised are the routes sent to each peer.
-func (o *operator) advertised(ctx context.Context) ([]*agentpb.Route, error) {
+func (o *operator) advertised(ctx context.Context) (iter.Seq[*agentpb.Route], error) {
 	routes, err := o.agent.speaker.Advertised(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read what is advertised: %w", err)
@@ -99,13 +121,11 @@ func (o *operator) advertised(ctx context.Context) ([]*agentpb.Route, error) {
 	}
 	out := make([]*agentpb.Route, 0, len(routes))
 	for _, a := range routes {
-		v := &agentpb.Route{Prefix: a.Prefix.String(), Origin: origin(a.Prefix), Peer: a.Peer, Communities: a.Communities}
-		if a.NextHop != (netip.Addr{}) {
-			v.NextHops = []*agentpb.NextHop{{Address: a.NextHop.String()}}
-		}
+		v := routeMessage(a.Prefix, a.Attributes)
+		v.Origin, v.Peer = origin(a.Prefix), a.Peer
 		out = append(out, v)
 	}
-	return out, nil
+	return slices.Values(out), nil
 }
 
 // origin tells why a prefix is advertised.

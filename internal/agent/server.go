@@ -67,27 +67,8 @@ func (o *operator) Peers(ctx context.Context, _ *agentpb.PeersRequest) (*agentpb
 	}
 	out, states := &agentpb.PeersResponse{}, o.agent.bfdStates()
 	for _, p := range peers {
-		q := &agentpb.Peer{
-			Name: p.Name, Address: p.Address.String(), As: p.AS, State: p.State, GracefulRestart: p.GracefulRestart,
-			HoldSeconds: uint32(p.HoldTime.Seconds()), Flaps: uint32(p.Flaps), LastError: p.LastError,
-			Bfd: states[p.Name], Warnings: p.Warnings, LastDown: p.LastDown,
-			Stale: p.Stale, Notifications: p.Notifications, LongLivedSeconds: uint32(p.LongLived.Seconds()),
-			ReceivesPaths: p.ReceivesPaths, SendsPaths: p.SendsPaths,
-		}
-		if !p.HeldUntil.IsZero() {
-			q.HeldUntil = p.HeldUntil.Format(time.RFC3339)
-		}
-		if !p.LastDownAt.IsZero() {
-			q.LastDownAt = p.LastDownAt.Format(time.RFC3339)
-		}
-		if !p.Since.IsZero() {
-			q.Since = p.Since.Format(time.RFC3339)
-		}
-		for _, f := range p.Families {
-			q.Families = append(q.Families, &agentpb.FamilyCount{
-				Family: f.String(), Received: uint32(p.Received[f]), Accepted: uint32(p.Accepted[f]), Advertised: uint32(p.Advertised[f]),
-			})
-		}
+		q := peerMessage(p)
+		q.Bfd = states[p.Name]
 		out.Peers = append(out.Peers, q)
 	}
 	return out, nil
@@ -149,7 +130,7 @@ func (o *operator) Routes(req *agentpb.RoutesRequest, out grpc.ServerStreamingSe
 	if err != nil {
 		return err
 	}
-	for _, route := range all {
+	for route := range all {
 		if err := out.Send(route); err != nil {
 			return fmt.Errorf("send routes: %w", err)
 		}

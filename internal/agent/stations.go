@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"math"
 	"time"
 
 	"github.com/podroute/podroute/bgp/bmp"
@@ -24,7 +25,7 @@ func (a *Agent) stationList() []*agentpb.Station {
 	var out []*agentpb.Station
 	for _, s := range a.speaker.Stations() {
 		out = append(out, &agentpb.Station{
-			Address: s.Addr.String(), Connected: s.Connected, Since: s.Since.Format(time.RFC3339), LastError: s.Error, Sent: s.Sent,
+			Address: s.Addr.String(), Connected: s.Connected, Since: s.Since.Format(time.RFC3339), LastError: s.Error, Sent: uint32(min(s.Sent, math.MaxUint32)),
 		})
 	}
 	return out

@@ -25,8 +25,8 @@ func TestCommandLine(t *testing.T) {
 		{"status", []string{"Node", "n1 (Node)", "yes", "64601, 10.0.1.1", "10.244.1.0/24, fd00:244:0:1::/64", "1 of 1 established"}},
 		{"peers", []string{"NAME", "tor", "10.0.1.0", "65001", "Established", "IPv4", "IPv6"}},
 		{"routes", []string{"PREFIX", "10.244.77.0/24", "learned", "10.0.1.0 dev eth0", "unreachable", "block", p.addrs[0].String() + "/32", "pod"}},
-		{"routes --learned", []string{"PREFIX", "fd00:244:0:77::/64", "fd00:0:0:1::", "tor"}},
-		{"routes --advertised", []string{"PREFIX", "10.244.1.0/24", "10.0.1.1", "fd00:0:0:1::1", "tor"}},
+		{"routes --learned", []string{"PREFIX", "fd00:244:0:77::/64", "fd00:0:0:1::", "tor", "Best", "AS path 65001"}},
+		{"routes --advertised", []string{"PREFIX", "10.244.1.0/24", "10.0.1.1", "fd00:0:0:1::1", "tor", "AS path 64601"}},
 		{"pods", []string{"NAMESPACE", "default", "pod-a", p.addrs[0].String(), p.addrs[1].String(), "eth0"}},
 		{"blocks", []string{"PREFIX", "10.244.1.0/24", "fd00:244:0:1::/64"}},
 	} {

@@ -70,7 +70,7 @@ func (x RoutesRequest_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RoutesRequest_Kind.Descriptor instead.
 func (RoutesRequest_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{9, 0}
+	return file_agent_proto_rawDescGZIP(), []int{10, 0}
 }
 
 type StatusRequest struct {
@@ -313,8 +313,8 @@ type Station struct {
 	Since string `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
 	// Why it is not connected.
 	LastError string `protobuf:"bytes,4,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	// Messages sent, over all connections.
-	Sent          uint64 `protobuf:"varint,5,opt,name=sent,proto3" json:"sent,omitempty"`
+	// Messages sent, over all connections, saturating at 4294967295.
+	Sent          uint32 `protobuf:"varint,5,opt,name=sent,proto3" json:"sent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -377,7 +377,7 @@ func (x *Station) GetLastError() string {
 	return ""
 }
 
-func (x *Station) GetSent() uint64 {
+func (x *Station) GetSent() uint32 {
 	if x != nil {
 		return x.Sent
 	}
@@ -572,8 +572,17 @@ type Peer struct {
 	LongLivedSeconds uint32 `protobuf:"varint,18,opt,name=long_lived_seconds,json=longLivedSeconds,proto3" json:"long_lived_seconds,omitempty"`
 	ReceivesPaths    bool   `protobuf:"varint,19,opt,name=receives_paths,json=receivesPaths,proto3" json:"receives_paths,omitempty"`
 	SendsPaths       bool   `protobuf:"varint,20,opt,name=sends_paths,json=sendsPaths,proto3" json:"sends_paths,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Of an established session: the AS that the peer knows us by, our end of the session, the peer's router ID, for how long the
+	// peer's routes are kept while it restarts (RFC 4724), and the keepalive interval as negotiated.
+	LocalAs          uint32 `protobuf:"varint,21,opt,name=local_as,json=localAs,proto3" json:"local_as,omitempty"`
+	LocalAddress     string `protobuf:"bytes,22,opt,name=local_address,json=localAddress,proto3" json:"local_address,omitempty"`
+	RouterId         string `protobuf:"bytes,23,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	RestartSeconds   uint32 `protobuf:"varint,24,opt,name=restart_seconds,json=restartSeconds,proto3" json:"restart_seconds,omitempty"`
+	KeepaliveSeconds uint32 `protobuf:"varint,25,opt,name=keepalive_seconds,json=keepaliveSeconds,proto3" json:"keepalive_seconds,omitempty"`
+	// What is configured of the session, whatever its state.
+	Settings      *PeerSettings `protobuf:"bytes,26,opt,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
@@ -746,6 +755,279 @@ func (x *Peer) GetSendsPaths() bool {
 	return false
 }
 
+func (x *Peer) GetLocalAs() uint32 {
+	if x != nil {
+		return x.LocalAs
+	}
+	return 0
+}
+
+func (x *Peer) GetLocalAddress() string {
+	if x != nil {
+		return x.LocalAddress
+	}
+	return ""
+}
+
+func (x *Peer) GetRouterId() string {
+	if x != nil {
+		return x.RouterId
+	}
+	return ""
+}
+
+func (x *Peer) GetRestartSeconds() uint32 {
+	if x != nil {
+		return x.RestartSeconds
+	}
+	return 0
+}
+
+func (x *Peer) GetKeepaliveSeconds() uint32 {
+	if x != nil {
+		return x.KeepaliveSeconds
+	}
+	return 0
+}
+
+func (x *Peer) GetSettings() *PeerSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// PeerSettings are a session's settings with their defaults filled in; what has none and is not set is zero or false.
+type PeerSettings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the session is iBGP, as far as that is known before it is up.
+	Internal bool   `protobuf:"varint,1,opt,name=internal,proto3" json:"internal,omitempty"`
+	LocalAs  uint32 `protobuf:"varint,2,opt,name=local_as,json=localAs,proto3" json:"local_as,omitempty"`
+	// Our end of the session; empty: as the kernel chooses.
+	SourceAddress string `protobuf:"bytes,3,opt,name=source_address,json=sourceAddress,proto3" json:"source_address,omitempty"`
+	Port          uint32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
+	Passive       bool   `protobuf:"varint,5,opt,name=passive,proto3" json:"passive,omitempty"`
+	// Whether segments are signed (RFC 2385). The password itself is not told.
+	Password    bool   `protobuf:"varint,6,opt,name=password,proto3" json:"password,omitempty"`
+	MultihopTtl uint32 `protobuf:"varint,7,opt,name=multihop_ttl,json=multihopTtl,proto3" json:"multihop_ttl,omitempty"`
+	// How many hops away the peer may be (RFC 5082); 0: it is not looked at.
+	TtlSecurity      uint32 `protobuf:"varint,8,opt,name=ttl_security,json=ttlSecurity,proto3" json:"ttl_security,omitempty"`
+	HoldSeconds      uint32 `protobuf:"varint,9,opt,name=hold_seconds,json=holdSeconds,proto3" json:"hold_seconds,omitempty"`
+	KeepaliveSeconds uint32 `protobuf:"varint,10,opt,name=keepalive_seconds,json=keepaliveSeconds,proto3" json:"keepalive_seconds,omitempty"`
+	// Prefixes a family; 0: any number. Warn: more of them are a warning only.
+	MaxPrefixes     uint32 `protobuf:"varint,11,opt,name=max_prefixes,json=maxPrefixes,proto3" json:"max_prefixes,omitempty"`
+	MaxPrefixesWarn bool   `protobuf:"varint,12,opt,name=max_prefixes_warn,json=maxPrefixesWarn,proto3" json:"max_prefixes_warn,omitempty"`
+	// With how long the peer is asked to keep our routes while we restart (RFC 4724), and after that (RFC 9494).
+	GracefulRestart  bool   `protobuf:"varint,13,opt,name=graceful_restart,json=gracefulRestart,proto3" json:"graceful_restart,omitempty"`
+	RestartSeconds   uint32 `protobuf:"varint,14,opt,name=restart_seconds,json=restartSeconds,proto3" json:"restart_seconds,omitempty"`
+	LongLivedSeconds uint32 `protobuf:"varint,15,opt,name=long_lived_seconds,json=longLivedSeconds,proto3" json:"long_lived_seconds,omitempty"`
+	AllowOwnAs       uint32 `protobuf:"varint,16,opt,name=allow_own_as,json=allowOwnAs,proto3" json:"allow_own_as,omitempty"`
+	OverrideAs       bool   `protobuf:"varint,17,opt,name=override_as,json=overrideAs,proto3" json:"override_as,omitempty"`
+	ReflectorClient  bool   `protobuf:"varint,18,opt,name=reflector_client,json=reflectorClient,proto3" json:"reflector_client,omitempty"`
+	// Several paths to a prefix (RFC 7911).
+	ReceivePaths bool `protobuf:"varint,19,opt,name=receive_paths,json=receivePaths,proto3" json:"receive_paths,omitempty"`
+	SendPaths    bool `protobuf:"varint,20,opt,name=send_paths,json=sendPaths,proto3" json:"send_paths,omitempty"`
+	// Self or Unchanged: what others' routes have as their next hop here; empty: as the role says.
+	NextHop string `protobuf:"bytes,21,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"`
+	// Whether the peer's routes are held back when it comes and goes.
+	Damped bool `protobuf:"varint,22,opt,name=damped,proto3" json:"damped,omitempty"`
+	// Families that are asked for: IPv4, IPv6.
+	Families      []string `protobuf:"bytes,23,rep,name=families,proto3" json:"families,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerSettings) Reset() {
+	*x = PeerSettings{}
+	mi := &file_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerSettings) ProtoMessage() {}
+
+func (x *PeerSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerSettings.ProtoReflect.Descriptor instead.
+func (*PeerSettings) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PeerSettings) GetInternal() bool {
+	if x != nil {
+		return x.Internal
+	}
+	return false
+}
+
+func (x *PeerSettings) GetLocalAs() uint32 {
+	if x != nil {
+		return x.LocalAs
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetSourceAddress() string {
+	if x != nil {
+		return x.SourceAddress
+	}
+	return ""
+}
+
+func (x *PeerSettings) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetPassive() bool {
+	if x != nil {
+		return x.Passive
+	}
+	return false
+}
+
+func (x *PeerSettings) GetPassword() bool {
+	if x != nil {
+		return x.Password
+	}
+	return false
+}
+
+func (x *PeerSettings) GetMultihopTtl() uint32 {
+	if x != nil {
+		return x.MultihopTtl
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetTtlSecurity() uint32 {
+	if x != nil {
+		return x.TtlSecurity
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetHoldSeconds() uint32 {
+	if x != nil {
+		return x.HoldSeconds
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetKeepaliveSeconds() uint32 {
+	if x != nil {
+		return x.KeepaliveSeconds
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetMaxPrefixes() uint32 {
+	if x != nil {
+		return x.MaxPrefixes
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetMaxPrefixesWarn() bool {
+	if x != nil {
+		return x.MaxPrefixesWarn
+	}
+	return false
+}
+
+func (x *PeerSettings) GetGracefulRestart() bool {
+	if x != nil {
+		return x.GracefulRestart
+	}
+	return false
+}
+
+func (x *PeerSettings) GetRestartSeconds() uint32 {
+	if x != nil {
+		return x.RestartSeconds
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetLongLivedSeconds() uint32 {
+	if x != nil {
+		return x.LongLivedSeconds
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetAllowOwnAs() uint32 {
+	if x != nil {
+		return x.AllowOwnAs
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetOverrideAs() bool {
+	if x != nil {
+		return x.OverrideAs
+	}
+	return false
+}
+
+func (x *PeerSettings) GetReflectorClient() bool {
+	if x != nil {
+		return x.ReflectorClient
+	}
+	return false
+}
+
+func (x *PeerSettings) GetReceivePaths() bool {
+	if x != nil {
+		return x.ReceivePaths
+	}
+	return false
+}
+
+func (x *PeerSettings) GetSendPaths() bool {
+	if x != nil {
+		return x.SendPaths
+	}
+	return false
+}
+
+func (x *PeerSettings) GetNextHop() string {
+	if x != nil {
+		return x.NextHop
+	}
+	return ""
+}
+
+func (x *PeerSettings) GetDamped() bool {
+	if x != nil {
+		return x.Damped
+	}
+	return false
+}
+
+func (x *PeerSettings) GetFamilies() []string {
+	if x != nil {
+		return x.Families
+	}
+	return nil
+}
+
 type Bfd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// AdminDown, Down, Init or Up (RFC 5880 section 4.1).
@@ -776,7 +1058,7 @@ type Bfd struct {
 
 func (x *Bfd) Reset() {
 	*x = Bfd{}
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +1070,7 @@ func (x *Bfd) String() string {
 func (*Bfd) ProtoMessage() {}
 
 func (x *Bfd) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[7]
+	mi := &file_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +1083,7 @@ func (x *Bfd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bfd.ProtoReflect.Descriptor instead.
 func (*Bfd) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Bfd) GetState() string {
@@ -908,7 +1190,7 @@ type FamilyCount struct {
 
 func (x *FamilyCount) Reset() {
 	*x = FamilyCount{}
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +1202,7 @@ func (x *FamilyCount) String() string {
 func (*FamilyCount) ProtoMessage() {}
 
 func (x *FamilyCount) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[8]
+	mi := &file_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +1215,7 @@ func (x *FamilyCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FamilyCount.ProtoReflect.Descriptor instead.
 func (*FamilyCount) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FamilyCount) GetFamily() string {
@@ -973,7 +1255,7 @@ type RoutesRequest struct {
 
 func (x *RoutesRequest) Reset() {
 	*x = RoutesRequest{}
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1267,7 @@ func (x *RoutesRequest) String() string {
 func (*RoutesRequest) ProtoMessage() {}
 
 func (x *RoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[9]
+	mi := &file_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1280,7 @@ func (x *RoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoutesRequest.ProtoReflect.Descriptor instead.
 func (*RoutesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RoutesRequest) GetKind() RoutesRequest_Kind {
@@ -1019,18 +1301,42 @@ type Route struct {
 	Origin string `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
 	// Preferred source address; of installed routes.
 	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
-	// Peer that it is advertised to; of advertised routes.
-	Peer        string   `protobuf:"bytes,6,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Peer that it is advertised to or that has told it; of advertised and learned routes. Of learned ones there is one for each path
+	// that a peer has told.
+	Peer string `protobuf:"bytes,6,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Communities (RFC 1997) as 65001:100, then large ones (RFC 8092) as 65001:1:2.
 	Communities []string `protobuf:"bytes,7,rep,name=communities,proto3" json:"communities,omitempty"`
-	// Why a learned route is not installed; empty when it is.
-	Problem       string `protobuf:"bytes,8,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Why a learned route that is best is not installed; empty when it is.
+	Problem string `protobuf:"bytes,8,opt,name=problem,proto3" json:"problem,omitempty"`
+	// What follows is of advertised and learned routes: attributes as they are sent, or as they were received.
+	AsPath []uint32 `protobuf:"varint,9,rep,packed,name=as_path,json=asPath,proto3" json:"as_path,omitempty"`
+	// IGP, EGP or INCOMPLETE (RFC 4271 section 5.1.1).
+	BgpOrigin string `protobuf:"bytes,10,opt,name=bgp_origin,json=bgpOrigin,proto3" json:"bgp_origin,omitempty"`
+	// Absent where it is not sent; of a learned route what it counts for, whether it was sent or not.
+	LocalPref *uint32 `protobuf:"varint,11,opt,name=local_pref,json=localPref,proto3,oneof" json:"local_pref,omitempty"`
+	// Absent where there is none.
+	Med *uint32 `protobuf:"varint,12,opt,name=med,proto3,oneof" json:"med,omitempty"`
+	// ORIGINATOR_ID and CLUSTER_LIST (RFC 4456); empty: it was not reflected.
+	OriginatorId string   `protobuf:"bytes,13,opt,name=originator_id,json=originatorId,proto3" json:"originator_id,omitempty"`
+	ClusterList  []string `protobuf:"bytes,14,rep,name=cluster_list,json=clusterList,proto3" json:"cluster_list,omitempty"`
+	// Whether it stands for others inside it (ATOMIC_AGGREGATE, AGGREGATOR).
+	Aggregate bool `protobuf:"varint,15,opt,name=aggregate,proto3" json:"aggregate,omitempty"`
+	// Of learned routes: the path identifier (RFC 7911), 0: there is none.
+	PathId uint32 `protobuf:"varint,16,opt,name=path_id,json=pathId,proto3" json:"path_id,omitempty"`
+	// Best (traffic goes there, unless there is a problem), Lingering (only flows that are under way: the peer asks for
+	// other ways), Beaten (another path is better), Held (the peer comes and goes) or Rejected (by import).
+	State string `protobuf:"bytes,17,opt,name=state,proto3" json:"state,omitempty"`
+	// Why it is not Best.
+	Why string `protobuf:"bytes,18,opt,name=why,proto3" json:"why,omitempty"`
+	// Of a session that is over: kept while the peer restarts.
+	Stale         bool `protobuf:"varint,19,opt,name=stale,proto3" json:"stale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1042,7 +1348,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[10]
+	mi := &file_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1055,7 +1361,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Route) GetPrefix() string {
@@ -1114,6 +1420,83 @@ func (x *Route) GetProblem() string {
 	return ""
 }
 
+func (x *Route) GetAsPath() []uint32 {
+	if x != nil {
+		return x.AsPath
+	}
+	return nil
+}
+
+func (x *Route) GetBgpOrigin() string {
+	if x != nil {
+		return x.BgpOrigin
+	}
+	return ""
+}
+
+func (x *Route) GetLocalPref() uint32 {
+	if x != nil && x.LocalPref != nil {
+		return *x.LocalPref
+	}
+	return 0
+}
+
+func (x *Route) GetMed() uint32 {
+	if x != nil && x.Med != nil {
+		return *x.Med
+	}
+	return 0
+}
+
+func (x *Route) GetOriginatorId() string {
+	if x != nil {
+		return x.OriginatorId
+	}
+	return ""
+}
+
+func (x *Route) GetClusterList() []string {
+	if x != nil {
+		return x.ClusterList
+	}
+	return nil
+}
+
+func (x *Route) GetAggregate() bool {
+	if x != nil {
+		return x.Aggregate
+	}
+	return false
+}
+
+func (x *Route) GetPathId() uint32 {
+	if x != nil {
+		return x.PathId
+	}
+	return 0
+}
+
+func (x *Route) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Route) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Route) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
 type NextHop struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -1127,7 +1510,7 @@ type NextHop struct {
 
 func (x *NextHop) Reset() {
 	*x = NextHop{}
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1139,7 +1522,7 @@ func (x *NextHop) String() string {
 func (*NextHop) ProtoMessage() {}
 
 func (x *NextHop) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[11]
+	mi := &file_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +1535,7 @@ func (x *NextHop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NextHop.ProtoReflect.Descriptor instead.
 func (*NextHop) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NextHop) GetAddress() string {
@@ -1191,7 +1574,7 @@ type PodsRequest struct {
 
 func (x *PodsRequest) Reset() {
 	*x = PodsRequest{}
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1586,7 @@ func (x *PodsRequest) String() string {
 func (*PodsRequest) ProtoMessage() {}
 
 func (x *PodsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[12]
+	mi := &file_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1599,7 @@ func (x *PodsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodsRequest.ProtoReflect.Descriptor instead.
 func (*PodsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_proto_rawDescGZIP(), []int{13}
 }
 
 type PodsResponse struct {
@@ -1228,7 +1611,7 @@ type PodsResponse struct {
 
 func (x *PodsResponse) Reset() {
 	*x = PodsResponse{}
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1623,7 @@ func (x *PodsResponse) String() string {
 func (*PodsResponse) ProtoMessage() {}
 
 func (x *PodsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[13]
+	mi := &file_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1636,7 @@ func (x *PodsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodsResponse.ProtoReflect.Descriptor instead.
 func (*PodsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PodsResponse) GetPods() []*Pod {
@@ -1277,7 +1660,7 @@ type Pod struct {
 
 func (x *Pod) Reset() {
 	*x = Pod{}
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1672,7 @@ func (x *Pod) String() string {
 func (*Pod) ProtoMessage() {}
 
 func (x *Pod) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[14]
+	mi := &file_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1685,7 @@ func (x *Pod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pod.ProtoReflect.Descriptor instead.
 func (*Pod) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Pod) GetNamespace() string {
@@ -1355,7 +1738,7 @@ type BlocksRequest struct {
 
 func (x *BlocksRequest) Reset() {
 	*x = BlocksRequest{}
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1750,7 @@ func (x *BlocksRequest) String() string {
 func (*BlocksRequest) ProtoMessage() {}
 
 func (x *BlocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[15]
+	mi := &file_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1763,7 @@ func (x *BlocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksRequest.ProtoReflect.Descriptor instead.
 func (*BlocksRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_proto_rawDescGZIP(), []int{16}
 }
 
 type BlocksResponse struct {
@@ -1392,7 +1775,7 @@ type BlocksResponse struct {
 
 func (x *BlocksResponse) Reset() {
 	*x = BlocksResponse{}
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1787,7 @@ func (x *BlocksResponse) String() string {
 func (*BlocksResponse) ProtoMessage() {}
 
 func (x *BlocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[16]
+	mi := &file_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1800,7 @@ func (x *BlocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlocksResponse.ProtoReflect.Descriptor instead.
 func (*BlocksResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BlocksResponse) GetBlocks() []*Block {
@@ -1440,7 +1823,7 @@ type Block struct {
 
 func (x *Block) Reset() {
 	*x = Block{}
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1452,7 +1835,7 @@ func (x *Block) String() string {
 func (*Block) ProtoMessage() {}
 
 func (x *Block) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[17]
+	mi := &file_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1465,7 +1848,7 @@ func (x *Block) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Block.ProtoReflect.Descriptor instead.
 func (*Block) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Block) GetPrefix() string {
@@ -1504,7 +1887,7 @@ type LeaveRequest struct {
 
 func (x *LeaveRequest) Reset() {
 	*x = LeaveRequest{}
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1899,7 @@ func (x *LeaveRequest) String() string {
 func (*LeaveRequest) ProtoMessage() {}
 
 func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[18]
+	mi := &file_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1912,7 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_proto_rawDescGZIP(), []int{19}
 }
 
 type LeaveResponse struct {
@@ -1540,7 +1923,7 @@ type LeaveResponse struct {
 
 func (x *LeaveResponse) Reset() {
 	*x = LeaveResponse{}
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1935,7 @@ func (x *LeaveResponse) String() string {
 func (*LeaveResponse) ProtoMessage() {}
 
 func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[19]
+	mi := &file_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1948,7 @@ func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
 func (*LeaveResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_proto_rawDescGZIP(), []int{20}
 }
 
 type DrainRequest struct {
@@ -1582,7 +1965,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1977,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[20]
+	mi := &file_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1990,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DrainRequest) GetWait() bool {
@@ -1660,7 +2043,7 @@ type DrainReport struct {
 
 func (x *DrainReport) Reset() {
 	*x = DrainReport{}
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +2055,7 @@ func (x *DrainReport) String() string {
 func (*DrainReport) ProtoMessage() {}
 
 func (x *DrainReport) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[21]
+	mi := &file_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +2068,7 @@ func (x *DrainReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainReport.ProtoReflect.Descriptor instead.
 func (*DrainReport) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DrainReport) GetNode() string {
@@ -1782,7 +2165,7 @@ type DrainSecond struct {
 
 func (x *DrainSecond) Reset() {
 	*x = DrainSecond{}
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +2177,7 @@ func (x *DrainSecond) String() string {
 func (*DrainSecond) ProtoMessage() {}
 
 func (x *DrainSecond) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[22]
+	mi := &file_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +2190,7 @@ func (x *DrainSecond) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainSecond.ProtoReflect.Descriptor instead.
 func (*DrainSecond) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DrainSecond) GetSecond() uint32 {
@@ -1853,7 +2236,7 @@ type UndrainRequest struct {
 
 func (x *UndrainRequest) Reset() {
 	*x = UndrainRequest{}
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2248,7 @@ func (x *UndrainRequest) String() string {
 func (*UndrainRequest) ProtoMessage() {}
 
 func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[23]
+	mi := &file_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2261,7 @@ func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainRequest.ProtoReflect.Descriptor instead.
 func (*UndrainRequest) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_proto_rawDescGZIP(), []int{24}
 }
 
 type UndrainResponse struct {
@@ -1891,7 +2274,7 @@ type UndrainResponse struct {
 
 func (x *UndrainResponse) Reset() {
 	*x = UndrainResponse{}
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +2286,7 @@ func (x *UndrainResponse) String() string {
 func (*UndrainResponse) ProtoMessage() {}
 
 func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[24]
+	mi := &file_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +2299,7 @@ func (x *UndrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndrainResponse.ProtoReflect.Descriptor instead.
 func (*UndrainResponse) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UndrainResponse) GetBecause() []string {
@@ -1924,6 +2307,129 @@ func (x *UndrainResponse) GetBecause() []string {
 		return x.Because
 	}
 	return nil
+}
+
+// Diagnosis is what podroute doctor found, as the command line writes it.
+type Diagnosis struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Findings []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	// What was not checked.
+	Note          string `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Diagnosis) Reset() {
+	*x = Diagnosis{}
+	mi := &file_agent_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Diagnosis) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Diagnosis) ProtoMessage() {}
+
+func (x *Diagnosis) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Diagnosis.ProtoReflect.Descriptor instead.
+func (*Diagnosis) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Diagnosis) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *Diagnosis) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+// Finding is something that is wrong, and how to mend it.
+type Finding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	What          string                 `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	Have          string                 `protobuf:"bytes,2,opt,name=have,proto3" json:"have,omitempty"`
+	Want          string                 `protobuf:"bytes,3,opt,name=want,proto3" json:"want,omitempty"`
+	Mend          string                 `protobuf:"bytes,4,opt,name=mend,proto3" json:"mend,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_agent_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_agent_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Finding) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Finding) GetHave() string {
+	if x != nil {
+		return x.Have
+	}
+	return ""
+}
+
+func (x *Finding) GetWant() string {
+	if x != nil {
+		return x.Want
+	}
+	return ""
+}
+
+func (x *Finding) GetMend() string {
+	if x != nil {
+		return x.Mend
+	}
+	return ""
 }
 
 // RouteList is a whole answer to Routes, as the command line writes it.
@@ -1936,7 +2442,7 @@ type RouteList struct {
 
 func (x *RouteList) Reset() {
 	*x = RouteList{}
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2454,7 @@ func (x *RouteList) String() string {
 func (*RouteList) ProtoMessage() {}
 
 func (x *RouteList) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_proto_msgTypes[25]
+	mi := &file_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2467,7 @@ func (x *RouteList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteList.ProtoReflect.Descriptor instead.
 func (*RouteList) Descriptor() ([]byte, []int) {
-	return file_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RouteList) GetRoutes() []*Route {
@@ -2004,7 +2510,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x05since\x18\x03 \x01(\tR\x05since\x12\x1d\n" +
 	"\n" +
 	"last_error\x18\x04 \x01(\tR\tlastError\x12\x12\n" +
-	"\x04sent\x18\x05 \x01(\x04R\x04sent\"}\n" +
+	"\x04sent\x18\x05 \x01(\rR\x04sent\"}\n" +
 	"\aProblem\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06object\x18\x02 \x01(\tR\x06object\x12\x14\n" +
@@ -2013,7 +2519,7 @@ const file_agent_proto_rawDesc = "" +
 	"\x04mend\x18\x05 \x01(\tR\x04mend\"\x0e\n" +
 	"\fPeersRequest\">\n" +
 	"\rPeersResponse\x12-\n" +
-	"\x05peers\x18\x01 \x03(\v2\x17.podroute.agent.v1.PeerR\x05peers\"\x85\x05\n" +
+	"\x05peers\x18\x01 \x03(\v2\x17.podroute.agent.v1.PeerR\x05peers\"\xf5\x06\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x0e\n" +
@@ -2039,7 +2545,41 @@ const file_agent_proto_rawDesc = "" +
 	"\x12long_lived_seconds\x18\x12 \x01(\rR\x10longLivedSeconds\x12%\n" +
 	"\x0ereceives_paths\x18\x13 \x01(\bR\rreceivesPaths\x12\x1f\n" +
 	"\vsends_paths\x18\x14 \x01(\bR\n" +
-	"sendsPaths\"\xb0\x03\n" +
+	"sendsPaths\x12\x19\n" +
+	"\blocal_as\x18\x15 \x01(\rR\alocalAs\x12#\n" +
+	"\rlocal_address\x18\x16 \x01(\tR\flocalAddress\x12\x1b\n" +
+	"\trouter_id\x18\x17 \x01(\tR\brouterId\x12'\n" +
+	"\x0frestart_seconds\x18\x18 \x01(\rR\x0erestartSeconds\x12+\n" +
+	"\x11keepalive_seconds\x18\x19 \x01(\rR\x10keepaliveSeconds\x12;\n" +
+	"\bsettings\x18\x1a \x01(\v2\x1f.podroute.agent.v1.PeerSettingsR\bsettings\"\x9e\x06\n" +
+	"\fPeerSettings\x12\x1a\n" +
+	"\binternal\x18\x01 \x01(\bR\binternal\x12\x19\n" +
+	"\blocal_as\x18\x02 \x01(\rR\alocalAs\x12%\n" +
+	"\x0esource_address\x18\x03 \x01(\tR\rsourceAddress\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\x12\x18\n" +
+	"\apassive\x18\x05 \x01(\bR\apassive\x12\x1a\n" +
+	"\bpassword\x18\x06 \x01(\bR\bpassword\x12!\n" +
+	"\fmultihop_ttl\x18\a \x01(\rR\vmultihopTtl\x12!\n" +
+	"\fttl_security\x18\b \x01(\rR\vttlSecurity\x12!\n" +
+	"\fhold_seconds\x18\t \x01(\rR\vholdSeconds\x12+\n" +
+	"\x11keepalive_seconds\x18\n" +
+	" \x01(\rR\x10keepaliveSeconds\x12!\n" +
+	"\fmax_prefixes\x18\v \x01(\rR\vmaxPrefixes\x12*\n" +
+	"\x11max_prefixes_warn\x18\f \x01(\bR\x0fmaxPrefixesWarn\x12)\n" +
+	"\x10graceful_restart\x18\r \x01(\bR\x0fgracefulRestart\x12'\n" +
+	"\x0frestart_seconds\x18\x0e \x01(\rR\x0erestartSeconds\x12,\n" +
+	"\x12long_lived_seconds\x18\x0f \x01(\rR\x10longLivedSeconds\x12 \n" +
+	"\fallow_own_as\x18\x10 \x01(\rR\n" +
+	"allowOwnAs\x12\x1f\n" +
+	"\voverride_as\x18\x11 \x01(\bR\n" +
+	"overrideAs\x12)\n" +
+	"\x10reflector_client\x18\x12 \x01(\bR\x0freflectorClient\x12#\n" +
+	"\rreceive_paths\x18\x13 \x01(\bR\freceivePaths\x12\x1d\n" +
+	"\n" +
+	"send_paths\x18\x14 \x01(\bR\tsendPaths\x12\x19\n" +
+	"\bnext_hop\x18\x15 \x01(\tR\anextHop\x12\x16\n" +
+	"\x06damped\x18\x16 \x01(\bR\x06damped\x12\x1a\n" +
+	"\bfamilies\x18\x17 \x03(\tR\bfamilies\"\xb0\x03\n" +
 	"\x03Bfd\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\tR\x05since\x12\x1e\n" +
@@ -2070,7 +2610,7 @@ const file_agent_proto_rawDesc = "" +
 	"\tINSTALLED\x10\x00\x12\v\n" +
 	"\aLEARNED\x10\x01\x12\x0e\n" +
 	"\n" +
-	"ADVERTISED\x10\x02\"\xec\x01\n" +
+	"ADVERTISED\x10\x02\"\xb3\x04\n" +
 	"\x05Route\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x127\n" +
 	"\tnext_hops\x18\x02 \x03(\v2\x1a.podroute.agent.v1.NextHopR\bnextHops\x12\x12\n" +
@@ -2079,7 +2619,23 @@ const file_agent_proto_rawDesc = "" +
 	"\x06source\x18\x05 \x01(\tR\x06source\x12\x12\n" +
 	"\x04peer\x18\x06 \x01(\tR\x04peer\x12 \n" +
 	"\vcommunities\x18\a \x03(\tR\vcommunities\x12\x18\n" +
-	"\aproblem\x18\b \x01(\tR\aproblem\"c\n" +
+	"\aproblem\x18\b \x01(\tR\aproblem\x12\x17\n" +
+	"\aas_path\x18\t \x03(\rR\x06asPath\x12\x1d\n" +
+	"\n" +
+	"bgp_origin\x18\n" +
+	" \x01(\tR\tbgpOrigin\x12\"\n" +
+	"\n" +
+	"local_pref\x18\v \x01(\rH\x00R\tlocalPref\x88\x01\x01\x12\x15\n" +
+	"\x03med\x18\f \x01(\rH\x01R\x03med\x88\x01\x01\x12#\n" +
+	"\roriginator_id\x18\r \x01(\tR\foriginatorId\x12!\n" +
+	"\fcluster_list\x18\x0e \x03(\tR\vclusterList\x12\x1c\n" +
+	"\taggregate\x18\x0f \x01(\bR\taggregate\x12\x17\n" +
+	"\apath_id\x18\x10 \x01(\rR\x06pathId\x12\x14\n" +
+	"\x05state\x18\x11 \x01(\tR\x05state\x12\x10\n" +
+	"\x03why\x18\x12 \x01(\tR\x03why\x12\x14\n" +
+	"\x05stale\x18\x13 \x01(\bR\x05staleB\r\n" +
+	"\v_local_prefB\x06\n" +
+	"\x04_med\"c\n" +
 	"\aNextHop\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04link\x18\x02 \x01(\tR\x04link\x12\x12\n" +
@@ -2130,7 +2686,15 @@ const file_agent_proto_rawDesc = "" +
 	"\twithdrawn\x18\x05 \x01(\bR\twithdrawn\"\x10\n" +
 	"\x0eUndrainRequest\"+\n" +
 	"\x0fUndrainResponse\x12\x18\n" +
-	"\abecause\x18\x01 \x03(\tR\abecause\"=\n" +
+	"\abecause\x18\x01 \x03(\tR\abecause\"W\n" +
+	"\tDiagnosis\x126\n" +
+	"\bfindings\x18\x01 \x03(\v2\x1a.podroute.agent.v1.FindingR\bfindings\x12\x12\n" +
+	"\x04note\x18\x02 \x01(\tR\x04note\"Y\n" +
+	"\aFinding\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x12\n" +
+	"\x04have\x18\x02 \x01(\tR\x04have\x12\x12\n" +
+	"\x04want\x18\x03 \x01(\tR\x04want\x12\x12\n" +
+	"\x04mend\x18\x04 \x01(\tR\x04mend\"=\n" +
 	"\tRouteList\x120\n" +
 	"\x06routes\x18\x01 \x03(\v2\x18.podroute.agent.v1.RouteR\x06routes2\xec\x04\n" +
 	"\x05Agent\x12M\n" +
@@ -2156,7 +2720,7 @@ func file_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_agent_proto_goTypes = []any{
 	(RoutesRequest_Kind)(0), // 0: podroute.agent.v1.RoutesRequest.Kind
 	(*StatusRequest)(nil),   // 1: podroute.agent.v1.StatusRequest
@@ -2166,60 +2730,65 @@ var file_agent_proto_goTypes = []any{
 	(*PeersRequest)(nil),    // 5: podroute.agent.v1.PeersRequest
 	(*PeersResponse)(nil),   // 6: podroute.agent.v1.PeersResponse
 	(*Peer)(nil),            // 7: podroute.agent.v1.Peer
-	(*Bfd)(nil),             // 8: podroute.agent.v1.Bfd
-	(*FamilyCount)(nil),     // 9: podroute.agent.v1.FamilyCount
-	(*RoutesRequest)(nil),   // 10: podroute.agent.v1.RoutesRequest
-	(*Route)(nil),           // 11: podroute.agent.v1.Route
-	(*NextHop)(nil),         // 12: podroute.agent.v1.NextHop
-	(*PodsRequest)(nil),     // 13: podroute.agent.v1.PodsRequest
-	(*PodsResponse)(nil),    // 14: podroute.agent.v1.PodsResponse
-	(*Pod)(nil),             // 15: podroute.agent.v1.Pod
-	(*BlocksRequest)(nil),   // 16: podroute.agent.v1.BlocksRequest
-	(*BlocksResponse)(nil),  // 17: podroute.agent.v1.BlocksResponse
-	(*Block)(nil),           // 18: podroute.agent.v1.Block
-	(*LeaveRequest)(nil),    // 19: podroute.agent.v1.LeaveRequest
-	(*LeaveResponse)(nil),   // 20: podroute.agent.v1.LeaveResponse
-	(*DrainRequest)(nil),    // 21: podroute.agent.v1.DrainRequest
-	(*DrainReport)(nil),     // 22: podroute.agent.v1.DrainReport
-	(*DrainSecond)(nil),     // 23: podroute.agent.v1.DrainSecond
-	(*UndrainRequest)(nil),  // 24: podroute.agent.v1.UndrainRequest
-	(*UndrainResponse)(nil), // 25: podroute.agent.v1.UndrainResponse
-	(*RouteList)(nil),       // 26: podroute.agent.v1.RouteList
+	(*PeerSettings)(nil),    // 8: podroute.agent.v1.PeerSettings
+	(*Bfd)(nil),             // 9: podroute.agent.v1.Bfd
+	(*FamilyCount)(nil),     // 10: podroute.agent.v1.FamilyCount
+	(*RoutesRequest)(nil),   // 11: podroute.agent.v1.RoutesRequest
+	(*Route)(nil),           // 12: podroute.agent.v1.Route
+	(*NextHop)(nil),         // 13: podroute.agent.v1.NextHop
+	(*PodsRequest)(nil),     // 14: podroute.agent.v1.PodsRequest
+	(*PodsResponse)(nil),    // 15: podroute.agent.v1.PodsResponse
+	(*Pod)(nil),             // 16: podroute.agent.v1.Pod
+	(*BlocksRequest)(nil),   // 17: podroute.agent.v1.BlocksRequest
+	(*BlocksResponse)(nil),  // 18: podroute.agent.v1.BlocksResponse
+	(*Block)(nil),           // 19: podroute.agent.v1.Block
+	(*LeaveRequest)(nil),    // 20: podroute.agent.v1.LeaveRequest
+	(*LeaveResponse)(nil),   // 21: podroute.agent.v1.LeaveResponse
+	(*DrainRequest)(nil),    // 22: podroute.agent.v1.DrainRequest
+	(*DrainReport)(nil),     // 23: podroute.agent.v1.DrainReport
+	(*DrainSecond)(nil),     // 24: podroute.agent.v1.DrainSecond
+	(*UndrainRequest)(nil),  // 25: podroute.agent.v1.UndrainRequest
+	(*UndrainResponse)(nil), // 26: podroute.agent.v1.UndrainResponse
+	(*Diagnosis)(nil),       // 27: podroute.agent.v1.Diagnosis
+	(*Finding)(nil),         // 28: podroute.agent.v1.Finding
+	(*RouteList)(nil),       // 29: podroute.agent.v1.RouteList
 }
 var file_agent_proto_depIdxs = []int32{
 	4,  // 0: podroute.agent.v1.StatusResponse.problems:type_name -> podroute.agent.v1.Problem
-	22, // 1: podroute.agent.v1.StatusResponse.drain:type_name -> podroute.agent.v1.DrainReport
+	23, // 1: podroute.agent.v1.StatusResponse.drain:type_name -> podroute.agent.v1.DrainReport
 	3,  // 2: podroute.agent.v1.StatusResponse.stations:type_name -> podroute.agent.v1.Station
 	7,  // 3: podroute.agent.v1.PeersResponse.peers:type_name -> podroute.agent.v1.Peer
-	9,  // 4: podroute.agent.v1.Peer.families:type_name -> podroute.agent.v1.FamilyCount
-	8,  // 5: podroute.agent.v1.Peer.bfd:type_name -> podroute.agent.v1.Bfd
-	0,  // 6: podroute.agent.v1.RoutesRequest.kind:type_name -> podroute.agent.v1.RoutesRequest.Kind
-	12, // 7: podroute.agent.v1.Route.next_hops:type_name -> podroute.agent.v1.NextHop
-	15, // 8: podroute.agent.v1.PodsResponse.pods:type_name -> podroute.agent.v1.Pod
-	18, // 9: podroute.agent.v1.BlocksResponse.blocks:type_name -> podroute.agent.v1.Block
-	23, // 10: podroute.agent.v1.DrainReport.seconds:type_name -> podroute.agent.v1.DrainSecond
-	11, // 11: podroute.agent.v1.RouteList.routes:type_name -> podroute.agent.v1.Route
-	1,  // 12: podroute.agent.v1.Agent.Status:input_type -> podroute.agent.v1.StatusRequest
-	5,  // 13: podroute.agent.v1.Agent.Peers:input_type -> podroute.agent.v1.PeersRequest
-	10, // 14: podroute.agent.v1.Agent.Routes:input_type -> podroute.agent.v1.RoutesRequest
-	13, // 15: podroute.agent.v1.Agent.Pods:input_type -> podroute.agent.v1.PodsRequest
-	16, // 16: podroute.agent.v1.Agent.Blocks:input_type -> podroute.agent.v1.BlocksRequest
-	19, // 17: podroute.agent.v1.Agent.Leave:input_type -> podroute.agent.v1.LeaveRequest
-	21, // 18: podroute.agent.v1.Agent.Drain:input_type -> podroute.agent.v1.DrainRequest
-	24, // 19: podroute.agent.v1.Agent.Undrain:input_type -> podroute.agent.v1.UndrainRequest
-	2,  // 20: podroute.agent.v1.Agent.Status:output_type -> podroute.agent.v1.StatusResponse
-	6,  // 21: podroute.agent.v1.Agent.Peers:output_type -> podroute.agent.v1.PeersResponse
-	11, // 22: podroute.agent.v1.Agent.Routes:output_type -> podroute.agent.v1.Route
-	14, // 23: podroute.agent.v1.Agent.Pods:output_type -> podroute.agent.v1.PodsResponse
-	17, // 24: podroute.agent.v1.Agent.Blocks:output_type -> podroute.agent.v1.BlocksResponse
-	20, // 25: podroute.agent.v1.Agent.Leave:output_type -> podroute.agent.v1.LeaveResponse
-	22, // 26: podroute.agent.v1.Agent.Drain:output_type -> podroute.agent.v1.DrainReport
-	25, // 27: podroute.agent.v1.Agent.Undrain:output_type -> podroute.agent.v1.UndrainResponse
-	20, // [20:28] is the sub-list for method output_type
-	12, // [12:20] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	10, // 4: podroute.agent.v1.Peer.families:type_name -> podroute.agent.v1.FamilyCount
+	9,  // 5: podroute.agent.v1.Peer.bfd:type_name -> podroute.agent.v1.Bfd
+	8,  // 6: podroute.agent.v1.Peer.settings:type_name -> podroute.agent.v1.PeerSettings
+	0,  // 7: podroute.agent.v1.RoutesRequest.kind:type_name -> podroute.agent.v1.RoutesRequest.Kind
+	13, // 8: podroute.agent.v1.Route.next_hops:type_name -> podroute.agent.v1.NextHop
+	16, // 9: podroute.agent.v1.PodsResponse.pods:type_name -> podroute.agent.v1.Pod
+	19, // 10: podroute.agent.v1.BlocksResponse.blocks:type_name -> podroute.agent.v1.Block
+	24, // 11: podroute.agent.v1.DrainReport.seconds:type_name -> podroute.agent.v1.DrainSecond
+	28, // 12: podroute.agent.v1.Diagnosis.findings:type_name -> podroute.agent.v1.Finding
+	12, // 13: podroute.agent.v1.RouteList.routes:type_name -> podroute.agent.v1.Route
+	1,  // 14: podroute.agent.v1.Agent.Status:input_type -> podroute.agent.v1.StatusRequest
+	5,  // 15: podroute.agent.v1.Agent.Peers:input_type -> podroute.agent.v1.PeersRequest
+	11, // 16: podroute.agent.v1.Agent.Routes:input_type -> podroute.agent.v1.RoutesRequest
+	14, // 17: podroute.agent.v1.Agent.Pods:input_type -> podroute.agent.v1.PodsRequest
+	17, // 18: podroute.agent.v1.Agent.Blocks:input_type -> podroute.agent.v1.BlocksRequest
+	20, // 19: podroute.agent.v1.Agent.Leave:input_type -> podroute.agent.v1.LeaveRequest
+	22, // 20: podroute.agent.v1.Agent.Drain:input_type -> podroute.agent.v1.DrainRequest
+	25, // 21: podroute.agent.v1.Agent.Undrain:input_type -> podroute.agent.v1.UndrainRequest
+	2,  // 22: podroute.agent.v1.Agent.Status:output_type -> podroute.agent.v1.StatusResponse
+	6,  // 23: podroute.agent.v1.Agent.Peers:output_type -> podroute.agent.v1.PeersResponse
+	12, // 24: podroute.agent.v1.Agent.Routes:output_type -> podroute.agent.v1.Route
+	15, // 25: podroute.agent.v1.Agent.Pods:output_type -> podroute.agent.v1.PodsResponse
+	18, // 26: podroute.agent.v1.Agent.Blocks:output_type -> podroute.agent.v1.BlocksResponse
+	21, // 27: podroute.agent.v1.Agent.Leave:output_type -> podroute.agent.v1.LeaveResponse
+	23, // 28: podroute.agent.v1.Agent.Drain:output_type -> podroute.agent.v1.DrainReport
+	26, // 29: podroute.agent.v1.Agent.Undrain:output_type -> podroute.agent.v1.UndrainResponse
+	22, // [22:30] is the sub-list for method output_type
+	14, // [14:22] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_agent_proto_init() }
@@ -2227,13 +2796,14 @@ func file_agent_proto_init() {
 	if File_agent_proto != nil {
 		return
 	}
+	file_agent_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_proto_rawDesc), len(file_agent_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   26,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
