@@ -177,7 +177,7 @@ func (t *table) update(n *neighbour, p netip.Prefix, id uint32, o *offer) {
 	}
 	c := &r.paths[i]
 	was := c.accepted
-	c.with, c.said, c.session, c.accepted, c.far, c.aged = o, n.said, n.session, n.accepts(p, o), t.far(o.hop), false
+	c.with, c.said, c.session, c.accepted, c.far, c.aged = o, n.said, n.session, n.accepts(p, o), t.far(n, o.hop), false
 	n.recount(p, was, c.accepted)
 	c.loops = !c.accepted && n.turnsAway(p, o)
 	t.choose(r)

@@ -32,7 +32,7 @@ type table struct {
 	// stations are told what neighbours say; keep: there are some, or may be when they are back.
 	stations *bmp.Exporter
 	keep     bool
-	links    []netip.Prefix
+	near     vicinity
 	key      []byte      // scratch
 	field    []candidate // scratch
 }

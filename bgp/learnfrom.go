@@ -16,7 +16,7 @@ func (t *table) settings(c Config, rules []rule, same func(peer netip.Addr) bool
 	t.max, t.keep = c.MaxPaths, len(c.Stations) > 0
 	again := t.meet(c, rules, same)
 	t.setOwn(prefixes(c.Paths))
-	t.setLinks(c.Links)
+	t.setReach(c)
 	if len(again) > 0 {
 		for r := range t.routes.All() {
 			t.judge(r, again)
@@ -49,6 +49,9 @@ func (t *table) meet(c Config, rules []rule, same func(netip.Addr) bool) map[*ne
 		n.own = p.ownNumbers(c)
 		n.rules = rulesFor(quick, p.Address) // also where they say the same: those of before can go
 		n.name, n.internal, n.us = p.Name, p.internal(c), c.RouterID
+		if n.recursive != p.Recursive {
+			n.recursive, t.near.stale = p.Recursive, true
+		}
 		t.peers[p.Address] = n
 		delete(old, p.Address)
 		if b := p.bound(); n.bound != b || n.warnOnly != p.WarnOnly {
@@ -107,30 +110,4 @@ func (t *table) setOwn(own map[netip.Prefix]bool) {
 		t.choose(r)
 	}
 	t.own = own
-}
-
-// far tells whether a next hop is on none of our links, as far as they are known. A link-local one is where its
-// neighbour is.
-func (t *table) far(hop netip.Addr) bool {
-	return len(t.links) > 0 && !hop.IsLinkLocalUnicast() && !slices.ContainsFunc(t.links, func(p netip.Prefix) bool { return p.Contains(hop) && p.Addr() != hop })
-}
-
-// setLinks says which links there are.
-func (t *table) setLinks(links []netip.Prefix) {
-	if slices.Equal(links, t.links) {
-		return
-	}
-	t.links = slices.Clone(links)
-	for r := range t.routes.All() {
-		changed := false
-		for i := range r.paths {
-			c := &r.paths[i]
-			if far := c.from != nil && t.far(c.with.hop); far != c.far {
-				c.far, changed = far, true
-			}
-		}
-		if changed {
-			t.choose(r)
-		}
-	}
 }

@@ -26,6 +26,8 @@ type Inputs struct {
 	Links []routes.Link
 	// Foreign are destinations of the host's routes that are not ours.
 	Foreign []netip.Prefix
+	// Ways are those of the host's routes that next hops may be found by; not to be changed.
+	Ways []routes.Way
 	// Restarting is whether this start adopted the routes of an earlier one.
 	Restarting bool
 	// Flushed are the families of which it found none, though there had been some.

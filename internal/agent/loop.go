@@ -171,15 +171,18 @@ func (a *Agent) reconcile(ctx context.Context) {
 	in.Releasing, in.Waiting = a.claims.inputs()
 	in.Before = l.mesh.set(planOf(in.Snapshot), time.Now())
 	in.Neighbours = a.finder.Neighbours()
-	if in.Gateways, err = a.gateways(ctx, in); err != nil {
-		a.fail(errors.Join(hung, fmt.Errorf("read the host's default routes: %w", err)))
+	if in.Gateways, err = a.gateways(ctx, in); err == nil {
+		in.Ways, err = a.fib.Ways(ctx)
+	}
+	if err != nil {
+		a.fail(errors.Join(hung, fmt.Errorf("read where the host's routes lead: %w", err)))
 		return
 	}
 	a.drained(&in)
 	in.Now, in.Since = time.Now(), l.since(a.restarted)
 	l.desired = desired(in)
 	a.lookFor(l.desired.Unnumbered, links)
-	l.resolver = newResolver(links)
+	l.resolver = newResolver(in, l.desired.BGP.Peers)
 	err = a.apply(ctx)
 	a.watch(in.Snapshot.Router.Spec.DrainTimeout())
 	a.settle(err)

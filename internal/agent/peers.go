@@ -41,6 +41,7 @@ func (d *draft) peer(p config.BGPPeer, name string, addr netip.Addr) (bgp.Peer, 
 		d.problem(object, "spec.passive", "this node hears no calls: RouterConfig's listenPort is -1", "set it, or let this node call")
 	}
 	peer.MultihopTTL, peer.TTLSecurity = int(s.MultihopTTL), int(s.TTLSecurity)
+	peer.Recursive = reachesFar(peer, d.AS)
 	peer.AllowOwnAS = int(s.AllowOwnAS)
 	peer.OverrideAS = s.OverrideAS
 	if s.OverrideAS && (d.Role != roleRouter || peer.AS == d.AS) {
@@ -77,6 +78,16 @@ func (d *draft) peer(p config.BGPPeer, name string, addr netip.Addr) (bgp.Peer, 
 		return bgp.Peer{}, false
 	}
 	return d.families(object, peer, s.Families)
+}
+
+// reachesFar tells whether next hops that a peer names may be on no link of ours: those of one inside our AS may, and of one
+// that is several hops away. Any other is to name itself or a router on the link between us (RFC 4271 section 5.1.3). So are the
+// nodes of a mesh, for routers between them do not know the pods.
+func reachesFar(p bgp.Peer, as uint32) bool {
+	if p.LocalAS != 0 {
+		as = p.LocalAS
+	}
+	return p.MultihopTTL > 1 || p.TTLSecurity > 1 || !p.External && p.AS == as
 }
 
 // session is what any peer at addr starts from.

@@ -11,14 +11,17 @@ import (
 )
 
 // resolver turns the next hops that BGP names into the kernel's: an address and the link it is a
-// neighbour on. A next hop resolves through a link's own prefix only, never through a default route
-// or another BGP route: that is what keeps a peer from bending traffic (RFC 4271 section 9.1.2.1
-// allows recursion; a host at the edge has no use for it).
+// neighbour on. A next hop is on a link, or, where it comes from a neighbour that need not be on one
+// itself, found by the host's other routes (see ways); never by a default route or another BGP route:
+// that is what keeps a peer from bending traffic.
 //
-// Results are kept by set of next hops: 100,000 routes have a handful of sets.
+// It is a pure function of links, ways and peers. Results are kept by set of next hops: 100,000
+// routes have a handful of sets.
 type resolver struct {
-	links []routes.Link
-	sets  map[string]resolved
+	links     []routes.Link
+	ways      *ways
+	recursive map[string]bool // the peers whose next hops may be found by ways, by name
+	sets      map[string]resolved
 	// last is the set that was asked for last, by its first next hop: sets are shared slices.
 	last *bgp.Via
 	that resolved
@@ -34,8 +37,20 @@ type resolved struct {
 // fullWeight beside 1 is the largest difference that the kernel knows.
 const fullWeight = 256
 
-func newResolver(links []routes.Link) *resolver {
-	return &resolver{links: uplinks(links), sets: map[string]resolved{}}
+// errFar is said of a next hop that is on no link and that no other route leads to.
+var errFar = errors.New("is on none of this node's links")
+
+func newResolver(in Inputs, peers []bgp.Peer) *resolver {
+	r := &resolver{links: uplinks(in.Links), recursive: map[string]bool{}, sets: map[string]resolved{}}
+	for _, p := range peers {
+		if p.Recursive {
+			r.recursive[p.Name] = true
+		}
+	}
+	if len(r.recursive) > 0 {
+		r.ways = newWays(in.Links, in.Ways)
+	}
+	return r
 }
 
 // resolve returns the usable next hops of a set and, beside them, why others of the set are not.
@@ -56,40 +71,67 @@ func (r *resolver) lookUp(vias []bgp.Via) resolved {
 		if v.Leaving {
 			key.WriteByte('~')
 		}
+		if r.recursive[v.Peer] {
+			key.WriteByte('*')
+		}
 		key.WriteByte(' ')
 	}
 	if known, ok := r.sets[key.String()]; ok {
 		return known
 	}
+	res := r.work(vias)
+	r.sets[key.String()] = res
+	return res
+}
+
+// work resolves a set that is new.
+func (r *resolver) work(vias []bgp.Via) resolved {
 	var res resolved
+	var usable, leaving [][]routes.NextHop
 	seen := map[netip.Addr]bool{}
-	var leaving []routes.NextHop
 	for _, v := range vias {
 		if seen[v.Addr] {
 			continue
 		}
 		seen[v.Addr] = true
-		l, ok := onLink(r.links, v.Addr)
+		hops, err := r.find(v)
 		switch {
-		case v.Leaving && (!ok || !l.Up): // nobody misses it
-		case v.Leaving:
-			leaving = append(leaving, routes.NextHop{Addr: v.Addr.WithZone(""), Link: l.Index, Weight: 1})
-		case !ok:
-			res.err = errors.Join(res.err, fmt.Errorf(
-				"next hop %v of peer %s is on none of this node's links: let the peer set itself as next hop", v.Addr, v.Peer))
-		case !l.Up:
-			res.err = errors.Join(res.err, fmt.Errorf("next hop %v of peer %s: link %s is down", v.Addr, v.Peer, l.Name))
+		case err == nil && v.Leaving:
+			leaving = append(leaving, hops)
+		case err == nil:
+			usable = append(usable, hops)
+		case v.Leaving: // nobody misses it
+		case errors.Is(err, errFar):
+			res.err = errors.Join(res.err, fmt.Errorf("next hop %v of peer %s %w: let the peer set itself as next hop%s", v.Addr, v.Peer, err, r.mend(v)))
 		default:
-			res.hops = append(res.hops, routes.NextHop{Addr: v.Addr.WithZone(""), Link: l.Index})
+			res.err = errors.Join(res.err, fmt.Errorf("next hop %v of peer %s: %w", v.Addr, v.Peer, err))
 		}
 	}
+	res.hops = sideBySide(usable)
 	if len(leaving) > 0 && len(res.hops) > 0 {
-		for _, h := range res.hops {
-			h.Weight = fullWeight
-			res.lasting = append(res.lasting, h)
-		}
-		res.lasting = append(res.lasting, leaving...)
+		res.lasting = outlasting(res.hops, leaving)
 	}
-	r.sets[key.String()] = res
 	return res
+}
+
+// find is where a next hop is.
+func (r *resolver) find(v bgp.Via) ([]routes.NextHop, error) {
+	l, ok := onLink(r.links, v.Addr)
+	switch {
+	case ok && !l.Up: // another route to it, if any, is none that was meant for it
+		return nil, fmt.Errorf("link %s is down", l.Name)
+	case ok:
+		return []routes.NextHop{{Addr: v.Addr.WithZone(""), Link: l.Index}}, nil
+	case !r.recursive[v.Peer]:
+		return nil, errFar
+	}
+	return r.ways.find(v.Addr)
+}
+
+// mend is what else can be done about a next hop that is far.
+func (r *resolver) mend(v bgp.Via) string {
+	if !r.recursive[v.Peer] {
+		return ""
+	}
+	return fmt.Sprintf(", or give this node a route to %v that is neither the default nor BGP's", v.Addr.WithZone(""))
 }

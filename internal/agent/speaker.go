@@ -31,6 +31,9 @@ func (d *draft) speaker() {
 	d.peers()
 	d.mesh()
 	d.callers()
+	if slices.ContainsFunc(d.BGP.Peers, func(p bgp.Peer) bool { return p.Recursive }) {
+		d.BGP.Ways = newWays(d.Links, d.Ways).reach()
+	}
 	// Half of the peers is enough: with two top-of-racks, one may be down. Nodes that are dead do not count, or those
 	// that are left of a small mesh would declare themselves unfit to take over.
 	d.MinSessions = (len(d.BGP.Peers) - d.lost + 1) / 2
