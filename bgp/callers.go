@@ -33,6 +33,9 @@ type Callers struct {
 	Addresses []netip.Addr // sorted
 	// Full says that there were more than the range may have.
 	Full bool
+	// Unheard says that in the last minutes the kernel has dropped TCP segments, from whomever, that were not signed with the
+	// range's password; or, where it has none, that were signed.
+	Unheard bool
 }
 
 const (
@@ -56,6 +59,7 @@ type callers struct {
 	known   map[netip.Addr]*caller
 	full    map[string]bool
 	earlier map[string][]netip.Addr // of an earlier life, until there are ranges
+	drops   drops
 }
 
 // caller is one of them: the name of its range, when it called or was last there, and for how long it is waited for.
@@ -89,7 +93,7 @@ func (k *callers) list() map[string]Callers {
 	defer k.mu.Unlock()
 	out := map[string]Callers{}
 	for _, r := range k.ranges {
-		c := Callers{Full: k.full[r.Name]}
+		c := Callers{Full: k.full[r.Name], Unheard: k.drops.lately(r.Password != "", time.Now())}
 		for addr, x := range k.known {
 			if x.name == r.Name {
 				c.Addresses = append(c.Addresses, addr)
@@ -197,6 +201,10 @@ func (k *callers) set(ranges []Range) (gone, added []Range) {
 		return out
 	}
 	gone, added = differ(k.ranges, ranges), differ(ranges, k.ranges)
+	if len(k.ranges) == 0 && len(ranges) > 0 {
+		k.drops = drops{seen: droppedNow()}
+		k.agenda.set(netip.Addr{}, sweep, time.Now().Add(sweepEvery))
+	}
 	most := map[string]int{}
 	for _, r := range k.ranges {
 		most[r.Name] = r.Most
@@ -215,11 +223,12 @@ func (k *callers) set(ranges []Range) (gone, added []Range) {
 	return gone, added
 }
 
-// sweep forgets callers that have no session.
+// sweep forgets callers that have no session, and looks whether calls are dropped.
 func (k *callers) sweep(there func(netip.Addr) (is, was bool)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
+	k.drops.look(droppedNow(), now)
 	for addr, x := range k.known {
 		is, was := there(addr)
 		if was {
@@ -235,7 +244,7 @@ func (k *callers) sweep(there func(netip.Addr) (is, was bool)) {
 			signal(k.changed)
 		}
 	}
-	if len(k.known) > 0 {
+	if len(k.ranges) > 0 || len(k.known) > 0 {
 		k.agenda.set(netip.Addr{}, sweep, now.Add(sweepEvery))
 	}
 }

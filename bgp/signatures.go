@@ -51,6 +51,34 @@ func droppedOf(text string) dropped {
 	return d
 }
 
+// lately is how long dropped segments are news: a router may call every two minutes only (ConnectRetryTime, RFC 4271 section 10).
+const lately = 5 * time.Minute
+
+// drops are when segments were last dropped, as far as was looked.
+type drops struct {
+	seen               dropped
+	otherwise, unasked time.Time
+}
+
+func (d *drops) look(now dropped, at time.Time) {
+	if now.otherwise > d.seen.otherwise {
+		d.otherwise = at
+	}
+	if now.unasked > d.seen.unasked {
+		d.unasked = at
+	}
+	d.seen = now
+}
+
+// lately says whether calls were dropped that may have been for a range with a password, or for one without.
+func (d *drops) lately(password bool, now time.Time) bool {
+	last := d.unasked
+	if password {
+		last = d.otherwise
+	}
+	return !last.IsZero() && now.Sub(last) < lately
+}
+
 // awaits is why a session is not up of which nothing has been heard yet; no Reason while it is too early to say, or where it
 // is known better.
 func (x *session) awaits(now time.Time) (Reason, string) {

@@ -22,6 +22,28 @@ func TestDroppedOf(t *testing.T) {
 	}
 }
 
+func TestDrops(t *testing.T) {
+	t.Parallel()
+	d, now := drops{seen: dropped{5, 5}}, time.Now()
+	for _, c := range []struct {
+		seen            dropped
+		after           time.Duration
+		wrong, unwanted bool
+	}{
+		{dropped{5, 5}, 0, false, false},
+		{dropped{6, 5}, time.Minute, true, false},
+		{dropped{6, 6}, 2 * time.Minute, true, true},
+		{dropped{6, 6}, time.Minute + lately, false, true},
+		{dropped{6, 6}, 2*time.Minute + lately, false, false},
+	} {
+		at := now.Add(c.after)
+		d.look(c.seen, at)
+		if wrong, unwanted := d.lately(true, at), d.lately(false, at); wrong != c.wrong || unwanted != c.unwanted {
+			t.Errorf("after %v: %v %v, want %+v", c.after, wrong, unwanted, c)
+		}
+	}
+}
+
 // TestAwaits: silence is a reason once it has lasted, and never where something is known.
 func TestAwaits(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,27 @@ func absent(peers []bgp.PeerState, now time.Time) []config.Problem {
 	return out
 }
 
+// unheard are the ranges of neighbours some of whose calls the kernel may have dropped for their signature.
+func unheard(ranges []bgp.Range, callers map[string]bgp.Callers) []config.Problem {
+	var out []config.Problem
+	for _, r := range ranges {
+		if !callers[r.Name].Unheard {
+			continue
+		}
+		p := config.Problem{
+			Object: "BGPPeer/" + r.Name, Field: "spec.password",
+			Message: "in the last minutes the kernel has dropped TCP segments that were not signed, or with another password; it does not tell from whom",
+			Mend:    fmt.Sprintf("if a neighbour in %v calls in vain, make its password this one", r.Prefix),
+		}
+		if r.Password == "" {
+			p.Message = "in the last minutes the kernel has dropped TCP segments that were signed with a password, and there is none here; it does not tell from whom"
+			p.Mend = fmt.Sprintf("if a neighbour in %v calls in vain, set its password here, or take it away there", r.Prefix)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
 // Why a node's sessions are healthy, or are not, in a word.
 const (
 	reasonAllUp   = "AllEstablished"

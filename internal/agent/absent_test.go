@@ -35,6 +35,17 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
+// TestUnheard: what is dropped of calls is said of the ranges that it may concern.
+func TestUnheard(t *testing.T) {
+	t.Parallel()
+	in := netip.MustParsePrefix("192.0.2.0/28")
+	ranges := []bgp.Range{{Name: "a", Prefix: in, Password: "x"}, {Name: "b", Prefix: in}, {Name: "c", Prefix: in, Password: "x"}}
+	got := unheard(ranges, map[string]bgp.Callers{"a": {Unheard: true}, "b": {Unheard: true}, "c": {}})
+	if len(got) != 2 || got[0].Object != "BGPPeer/a" || !strings.Contains(got[0].Message, "another password") || !strings.Contains(got[1].Mend, "set its password here") {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestSessionsHealth: the first of what is amiss gives the reason, and all of it the message, three at most.
 func TestSessionsHealth(t *testing.T) {
 	t.Parallel()

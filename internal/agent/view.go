@@ -43,6 +43,7 @@ func (a *Agent) problems(l *loop) []config.Problem {
 	if a.Cluster != nil {
 		out = append(out, a.Cluster.Problems()...)
 	}
+	out = append(out, unheard(l.desired.BGP.Ranges, a.speaker.Callers())...)
 	why := map[string][]netip.Prefix{}
 	for p, err := range l.unresolved {
 		why[err.Error()] = append(why[err.Error()], p)
