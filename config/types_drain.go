@@ -9,7 +9,7 @@ import (
 // Defaults of DrainSpec.
 const (
 	DefaultDrainTimeout  = 5 * time.Minute
-	DefaultWithdrawAfter = 2 * time.Second
+	DefaultWithdrawAfter = 30 * time.Second
 )
 
 // DrainSpec says when nodes are drained by themselves, and how long that may take.
@@ -19,7 +19,7 @@ type DrainSpec struct {
 	// OnCordon drains a node as long as its spec.unschedulable is true: from kubectl cordon or drain to uncordon.
 	OnCordon bool `json:"onCordon,omitempty"`
 	// WithdrawAfter is how long service addresses stay advertised, with GRACEFUL_SHUTDOWN, unless their traffic fades
-	// before, 1 s to 1 h. Default 2 s. Routers that let flows end in their own time have as long for it.
+	// before, 1 s to 1 h. Default 30 s. Routers that let flows end in their own time have as long for it.
 	// +kubebuilder:validation:XValidation:rule="(duration(self) >= duration('1s') && duration(self) <= duration('3600s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 1s to 3600s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32

@@ -92,6 +92,7 @@ func (a *Agent) route(p netip.Prefix, vias []bgp.Via) (routes.Route, bool) {
 	r := routes.Route{Dst: p, NextHops: res.hops, Hashing: l.desired.Spread.of(p)}
 	if r.Hashing.Buckets > 0 && res.lasting != nil {
 		r.NextHops = res.lasting // buckets of flows that are under way stay, those that are idle go to others
+		r.Hashing.Idle = min(r.Hashing.Idle, leavingIdle)
 	}
 	for _, s := range l.desired.Sources {
 		if s.Is4() == p.Addr().Is4() {

@@ -2,9 +2,14 @@ package agent
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/podroute/podroute/routes"
 )
+
+// leavingIdle is how long a bucket of a next hop that asks for other ways (RFC 8326) must have been idle before another gets it. What
+// pauses for longer is cut when the address is withdrawn, if not before: waiting for it would keep busy buckets there, too.
+const leavingIdle = time.Second
 
 // spread is how a router spreads flows over the nodes that serve an address: which routes lead to one is told by what
 // they are, host routes to what is neither a pod's address nor a node's.

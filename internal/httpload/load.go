@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -20,32 +21,67 @@ const (
 	patience   = 5 * time.Second
 )
 
-// Outcome counts requests. Cut are those of Failed whose connection was made and then reset: something moved it, while it was
-// under way, to somebody who does not know it.
+// Outcome counts requests.
 type Outcome struct {
-	Sent, Failed, Cut int
-	Slowest           time.Duration
-	Last              error          // of those that failed
-	By                map[string]int // who answered, how often
+	Sent    int
+	Slowest time.Duration
+	Failed  []Failure
+	By      map[string]int // who answered, how often
+}
+
+// Failure is a request that got no answer. It was cut if its connection was made and then reset: something moved it, while it
+// was under way, to somebody who does not know it.
+type Failure struct {
+	Began, Ended time.Time
+	Cut          bool
+	Err          error
+}
+
+func (f Failure) String() string {
+	return fmt.Sprintf("%s, %v long: %v", f.Began.Format("15:04:05.000"), f.Ended.Sub(f.Began).Round(time.Millisecond), f.Err)
+}
+
+// Near is how far a failure and the switch that is to explain it may be apart: the moment of a switch is told by a program that has
+// to wait for a processor, too.
+const Near = time.Second
+
+// Unexplained are the failures that no switch explains, a moment at which traffic was led another way: all that were not cut, and those
+// that were not under way at a switch, or near one.
+func (o Outcome) Unexplained(switches []time.Time) []Failure {
+	return slices.DeleteFunc(slices.Clone(o.Failed), func(f Failure) bool {
+		return f.Cut && slices.ContainsFunc(switches, func(at time.Time) bool {
+			return !at.Before(f.Began.Add(-Near)) && !at.After(f.Ended.Add(Near))
+		})
+	})
+}
+
+// Cut are the failures that were cut.
+func (o Outcome) Cut() int {
+	n := 0
+	for _, f := range o.Failed {
+		if f.Cut {
+			n++
+		}
+	}
+	return n
 }
 
 func (o Outcome) String() string {
-	text := fmt.Sprintf("%d of %d failed, %d of these under way, slowest %d ms, answers %v", o.Failed, o.Sent, o.Cut, o.Slowest.Milliseconds(), o.By)
-	if o.Last != nil {
-		text += fmt.Sprintf(", last error: %v", o.Last)
+	text := fmt.Sprintf("%d of %d failed, %d of these under way, slowest %d ms, answers %v", len(o.Failed), o.Sent, o.Cut(), o.Slowest.Milliseconds(), o.By)
+	if n := len(o.Failed); n > 0 {
+		text += fmt.Sprintf(", the last at %v", o.Failed[n-1])
 	}
 	return text
 }
 
-func (o *Outcome) note(who string, took time.Duration, err error) {
+func (o *Outcome) note(who string, began time.Time, err error) {
+	now := time.Now()
 	o.Sent++
-	o.Slowest = max(o.Slowest, took)
+	o.Slowest = max(o.Slowest, now.Sub(began))
 	if err != nil {
-		o.Failed, o.Last = o.Failed+1, err
 		var dial *net.OpError
-		if errors.Is(err, syscall.ECONNRESET) && (!errors.As(err, &dial) || dial.Op != "dial") {
-			o.Cut++
-		}
+		cut := errors.Is(err, syscall.ECONNRESET) && (!errors.As(err, &dial) || dial.Op != "dial")
+		o.Failed = append(o.Failed, Failure{began, now, cut, err})
 		return
 	}
 	if o.By == nil {
@@ -96,7 +132,7 @@ func (l *Load) renew() {
 				who, err := l.once()
 				l.mu.Lock()
 				defer l.mu.Unlock()
-				l.fresh.note(who, time.Since(began), err)
+				l.fresh.note(who, began, err)
 			})
 		}
 	}
@@ -165,7 +201,7 @@ func (l *Load) use(c net.Conn, tick <-chan time.Time) {
 		if l.kept[owner] == nil {
 			l.kept[owner] = &Outcome{}
 		}
-		l.kept[owner].note(who, time.Since(began), err)
+		l.kept[owner].note(who, began, err)
 		l.mu.Unlock()
 		if err != nil {
 			return
@@ -177,9 +213,6 @@ func (l *Load) use(c net.Conn, tick <-chan time.Time) {
 		}
 	}
 }
-
-// Refused are the requests of those that failed that were not under way: nobody was there for them.
-func (o Outcome) Refused() int { return o.Failed - o.Cut }
 
 // Answers are how often each has answered over new connections so far.
 func (l *Load) Answers() map[string]int {

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,20 +55,17 @@ status: {addresses: [{type: InternalIP, address: 10.255.0.1}]}
 	return r, tor
 }
 
-// TestDrainRouter: with podroute as the router, a drain and its end break no connection but those of the node itself. A
-// router that is drained itself says what it still forwards.
+// TestDrainRouter: with podroute as the router, a drain and its end break no connection but those of the node itself that never pause:
+// these are cut at the withdrawal. A router that is drained itself says what it still forwards.
 func TestDrainRouter(t *testing.T) {
 	t.Parallel()
-	o := rackOptions{nodes: 3}
+	o := rackOptions{nodes: 3, config: "  drain: {withdrawAfter: 4s}\n"}
 	r, tor := newPodrouteRack(t, o)
-	l := startLoad(r.serve(t, o))
+	client := r.serve(t, o)
+	ways := r.watchWays(t)
+	l := startLoad(client)
 	n := r.nodes[0]
-	nstest.Within(t, 10*time.Second, func() error {
-		if a := l.Answers(); len(a) != 3 {
-			return fmt.Errorf("answers come from %v", a)
-		}
-		return nil
-	})
+	answered(t, l, 3)
 	if out := r.tor.Run(t, "ip nexthop show"); !strings.Contains(out, "type resilient buckets 512 idle_timer 20 unbalanced_timer 600") {
 		t.Errorf("the router's next hops:\n%s", out)
 	}
@@ -87,37 +85,43 @@ func TestDrainRouter(t *testing.T) {
 		t.Error(err)
 	}
 	fresh, kept := l.Stop()
-	t.Logf("new connections: %v", fresh)
-	if fresh.Refused() > 0 || fresh.Sent < 500 {
-		t.Errorf("over new connections: %v", fresh)
-	}
+	t.Log(ways.judge(t, fresh, 2, fewCut))
 	for who, o := range kept {
 		t.Logf("connections kept with %s: %v", who, o)
-		if who != n.name && (o.Failed > 0 || len(o.By) != 1) {
+		if who != n.name && (len(o.Failed) > 0 || len(o.By) != 1) {
 			t.Errorf("connections with %s, which stays: %v", who, o)
 		}
 	}
 }
 
-// TestDrainLetsFinish: where the router keeps what is under way, and the node has patience, requests that take their time
-// come to their end on a node that is drained, and none is cut.
+// TestDrainLetsFinish: where podroute is the router requests that take their time come to their end on a node that is drained, and
+// none is cut, of those that begin meanwhile neither: by default, and with a minute of patience and buckets that are idle early
+// everywhere.
 func TestDrainLetsFinish(t *testing.T) {
 	t.Parallel()
-	o := rackOptions{nodes: 3, config: "  drain: {withdrawAfter: 60s}\n  resilientHashing: {idleTimer: 1s}\n"}
+	for name, c := range map[string]struct {
+		config string
+		idle   int // seconds, of the router's buckets
+	}{
+		"default": {"", 20},
+		"patient": {"  drain: {withdrawAfter: 60s}\n  resilientHashing: {idleTimer: 1s}\n", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			letsFinish(t, c.config, c.idle)
+		})
+	}
+}
+
+func letsFinish(t *testing.T, config string, idle int) {
+	t.Helper()
+	o := rackOptions{nodes: 3, config: config}
 	r, _ := newPodrouteRack(t, o)
 	client, n := r.serve(t, o), r.nodes[0]
 	l := httpload.StartNew("/", dialService(client))
-	nstest.Within(t, 10*time.Second, func() error {
-		if a := l.Answers(); len(a) != 3 {
-			return fmt.Errorf("answers come from %v", a)
-		}
-		return nil
-	})
+	answered(t, l, 3)
+	r.idles(t, idle)
 	const slow = 40
-	type answer struct {
-		text string
-		err  error
-	}
 	answers := make(chan answer, slow)
 	for range slow {
 		go func() {
@@ -126,15 +130,16 @@ func TestDrainLetsFinish(t *testing.T) {
 		}()
 	}
 	time.Sleep(5 * httpload.SlowStep)
-	report, code := n.drain(t, "--timeout", "90s")
-	if code != 0 || report.Stage != "Faded" || len(report.Seconds) > 50 {
-		t.Errorf("drain exits with %d: %+v", code, report)
-	}
-	var came []int
-	for _, s := range report.Seconds {
-		came = append(came, s.Services)
-	}
-	t.Logf("drained in %d s; packets by second: %v", len(report.Seconds), came)
+	began := time.Now()
+	drained := make(chan drained, 1)
+	go func() {
+		report, code := n.drain(t, "--timeout", "90s")
+		if code != 0 || report.Stage != "Faded" {
+			t.Errorf("drain exits with %d: %+v", code, report)
+		}
+		drained <- report
+	}()
+	r.idles(t, 1) // while a node is drained
 	by := map[string]int{}
 	for range slow {
 		a := <-answers
@@ -144,13 +149,40 @@ func TestDrainLetsFinish(t *testing.T) {
 		}
 		by[a.text[:2]]++
 	}
-	t.Logf("requests that took %v: %v", httpload.SlowSteps*httpload.SlowStep, by)
 	if by["n1"] == 0 {
 		t.Error("none of them was with the node that was drained")
 	}
-	if fresh, _ := l.Stop(); fresh.Failed > 0 || fresh.Sent < 500 {
-		t.Errorf("over new connections: %v", fresh)
-	} else {
-		t.Logf("over new connections: %v", fresh)
+	report := <-drained
+	r.idles(t, idle)
+	var came []int
+	for _, s := range report.Seconds {
+		came = append(came, s.Services)
 	}
+	fresh, _ := l.Stop()
+	t.Logf("drained in %v; packets by second: %v; requests that took %v: %v; over new connections: %v",
+		time.Since(began).Round(time.Second), came, httpload.SlowSteps*httpload.SlowStep, by, fresh)
+	if len(fresh.Failed) > 0 || fresh.Sent < 500 {
+		t.Errorf("over new connections: %v", fresh)
+	}
+	if i := slices.IndexFunc(report.Seconds, func(s drainedSecond) bool { return s.Withdrawn }); i < 3 || came[i-1] > 30 {
+		t.Errorf("when the address was withdrawn more than a bucket's traffic still came: %+v", report.Seconds)
+	}
+}
+
+// answer is what became of a request that takes its time.
+type answer struct {
+	text string
+	err  error
+}
+
+// idles waits until the router's buckets are idle after so many seconds.
+func (r *rack) idles(t *testing.T, seconds int) {
+	t.Helper()
+	nstest.Within(t, waitRoute, func() error {
+		out, err := r.tor.Try("ip nexthop show")
+		if want := fmt.Sprintf(" idle_timer %d ", seconds); err == nil && !strings.Contains(out, want) {
+			err = fmt.Errorf("no%sin the router's next hops:\n%s", want, out)
+		}
+		return err
+	})
 }

@@ -172,7 +172,7 @@ func (t *T) podMoves(ctx context.Context, client place, balancer []netip.Addr) e
 		for who, o := range kept {
 			t.Note("  kept, with %s: %v", who, o)
 		}
-		if most := 5; fresh.Failed > fresh.Cut || fresh.Cut > most || fresh.Sent < 200 {
+		if most := 5; len(fresh.Failed) > fresh.Cut() || fresh.Cut() > most || fresh.Sent < 200 {
 			err = errors.Join(err, fmt.Errorf("%v: %v, want none failed but at most %d that were under way", balancer[i], fresh, most))
 		}
 	}
