@@ -78,7 +78,7 @@ type step struct {
 func steps() [7]step {
 	return [7]step{
 		{func(c candidate) uint32 { return boolTo1(c.far) }, func(c, _ candidate) string {
-			return fmt.Sprintf("its next hop %v is on no link of this node", c.with.hop)
+			return fmt.Sprintf("its next hop %v cannot be reached", c.with.hop)
 		}},
 		{func(c candidate) uint32 { return boolTo1(c.from.is(lastResort)) }, func(candidate, candidate) string {
 			return "its peer comes and goes, and is used only where there are no others"

@@ -70,6 +70,7 @@ func TestInteropIBGP(t *testing.T) {
 			}
 			return nil
 		})
+		r.nodes[0].showsAttributes(t, "--advertised", netip.MustParsePrefix("10.244.1.0/24"), "AS path [], local preference 222, MED -, communities []")
 	})
 }
 
@@ -173,6 +174,8 @@ func TestInteropAttributes(t *testing.T) {
 				}
 				return nil
 			})
+			r.nodes[0].showsAttributes(t, "--advertised", netip.MustParsePrefix("10.244.1.0/24"),
+				fmt.Sprintf("AS path [64601 64601 64601], local preference -, MED %d, communities [%s %s]", med, community, large))
 		}
 		r.nodes[0].unmoved(t, before)
 	})
@@ -204,6 +207,7 @@ func better(t *testing.T, by string, change func(i int, c *routers.Config)) {
 		for _, p := range outside {
 			usesLink(t, n, p, "eth2")
 		}
+		n.shows(t, "--learned", outside[0], beaten)
 		n.Run(t, "ip link set eth2 down")
 		for _, p := range outside {
 			usesLink(t, n, p, "eth1")
