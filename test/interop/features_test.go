@@ -504,28 +504,29 @@ func TestInteropWrongPassword(t *testing.T) {
 			}
 		})
 		o := rackOptions{kind: kind, nodes: 1, as: 64601, password: "right"}
+		began := time.Now()
 		n.configure(t, "rack.yaml", rackManifests(o, 1)+o.peers("-b", 2, torAS))
-		nstest.Within(t, waitRoute, func() error {
-			all, err := n.sessions()
-			if err == nil && !slices.ContainsFunc(all, func(s session) bool { return s.Name == "tor-b" }) {
-				err = errors.New("not configured yet")
+		nstest.Within(t, 10*time.Second, func() error {
+			if err := n.names("session tor", "the password differs"); err != nil {
+				return err
 			}
-			return err
+			if s := n.session(t, "tor"); s.State == "Established" || !strings.Contains(s.LastError, "the password differs") {
+				return fmt.Errorf("the wrong one: %+v", s)
+			}
+			return nil
 		})
+		routers.Measured(t, "named after %.1f s", time.Since(began).Seconds())
 		nstest.Within(t, waitSession, func() error {
 			if s := n.session(t, "tor-b"); s.State != "Established" {
 				return fmt.Errorf("the right one: %+v", s)
 			}
 			return nil
 		})
-		nstest.Within(t, 10*time.Second, func() error {
-			if s := n.session(t, "tor"); s.State == "Established" || !strings.Contains(s.LastError, "the password differs") {
-				return fmt.Errorf("the wrong one: %+v", s)
-			}
-			return nil
-		})
-		if s := n.session(t, "tor-b"); s.LastError != "" || s.Flaps > 0 {
+		if s := n.session(t, "tor-b"); s.LastError != "" || s.Flaps > 0 || n.names("session tor-b", "") == nil {
 			t.Errorf("the right one: %+v", s)
+		}
+		if err := n.names("session tor", "the password differs"); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -172,6 +172,25 @@ type status struct {
 	Restarted           bool   `json:"restarted"`
 	SessionsEstablished int    `json:"sessions_established"`
 	Pods                int    `json:"pods"`
+	Problems            []struct {
+		Object  string `json:"object"`
+		Message string `json:"message"`
+		Mend    string `json:"mend"`
+	} `json:"problems"`
+}
+
+// names checks that status has a problem of an object, with a text in its message and with a mend.
+func (n *node) names(object, text string) error {
+	s, err := n.status()
+	if err != nil {
+		return err
+	}
+	for _, p := range s.Problems {
+		if p.Object == object && strings.Contains(p.Message, text) && p.Mend != "" {
+			return nil
+		}
+	}
+	return fmt.Errorf("status does not say of %s that %q: %+v", object, text, s.Problems)
 }
 
 func (n *node) status() (status, error) {
