@@ -111,53 +111,6 @@ func TestInteropLocalAS(t *testing.T) {
 	})
 }
 
-// TestInteropMultihop: a router that is peered with on its loopback, through an address that a static route leads to.
-func TestInteropMultihop(t *testing.T) {
-	t.Parallel()
-	routers.Feature{Name: "sessions: multihop, from an address that we choose"}.Each(t, func(t *testing.T, kind routers.Kind) {
-		tor, n := nstest.New(t), newNode(t, "n1")
-		nstest.Veth(t, tor, "port", n.NS, "eth0")
-		tor.Run(t, "ip addr add 10.0.1.0/31 dev port", "ip addr add 10.255.1.1/32 dev lo", "ip route add 10.255.2.1/32 via 10.0.1.1")
-		n.Run(t, "ip addr add 10.0.1.1/31 dev eth0", "ip addr add 10.255.2.1/32 dev lo", "ip route add 10.255.1.1/32 via 10.0.1.0")
-		router := routers.Start(t, tor, kind, routers.Config{
-			AS: torAS, RouterID: netip.MustParseAddr("10.255.1.1"), Announce: outside[:1],
-			Neighbors: []routers.Neighbor{{
-				Address: netip.MustParseAddr("10.255.2.1"), AS: 64601, Local: netip.MustParseAddr("10.255.1.1"), Multihop: 5, OwnFamily: true,
-			}},
-		})
-		n.configure(t, "multihop.yaml", `
-apiVersion: podroute.io/v1alpha1
-kind: RouterConfig
-metadata: {name: default}
-spec: {asNumber: 64601, mesh: None, clusterCIDRs: [10.244.0.0/16], nodeCIDRs: [10.255.0.0/16]}
----
-apiVersion: podroute.io/v1alpha1
-kind: BGPPeer
-metadata: {name: tor}
-spec: {address: 10.255.1.1, asNumber: 65001, multihopTTL: 5, sourceAddress: 10.255.2.1, families: [IPv4]}
----
-apiVersion: v1
-kind: Node
-metadata: {name: n1}
-spec: {podCIDR: 10.244.1.0/24}
-status: {addresses: [{type: InternalIP, address: 10.255.2.1}]}
-`)
-		n.start(t)
-		router.Established(waitSession)
-		nstest.Within(t, waitRoute, func() error {
-			if got := n.session(t, "tor").received(); got == 0 {
-				return fmt.Errorf("%d prefixes received", got)
-			}
-			return nil
-		})
-		// The route is resolved to the router's link address by those that follow next hops through static routes.
-		nstest.Within(t, waitRoute, func() error {
-			_, err := router.Attributes(netip.MustParsePrefix("10.244.1.0/24"))
-			return err
-		})
-	})
-}
-
 func TestInteropAttributes(t *testing.T) {
 	t.Parallel()
 	routers.Feature{Name: "attributes: communities, large communities, MED and prepending, changed under the session"}.Each(t, func(t *testing.T, kind routers.Kind) {
