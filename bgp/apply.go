@@ -215,6 +215,19 @@ func (s *Speaker) soft(ctx context.Context, peer netip.Addr, dir api.ResetPeerRe
 	return nil
 }
 
+// performGeneral does what is on the agenda for no neighbour, if it is that.
+func (s *Speaker) performGeneral(what task) bool {
+	switch what {
+	case deferralOver:
+		signal(s.changed)
+	case sweep:
+		s.callers.sweep(s.sessions.there)
+	default:
+		return false
+	}
+	return true
+}
+
 // perform does what is on the agenda for one neighbour.
 func (s *Speaker) perform(ctx context.Context, d appointment) {
 	s.mu.Lock()
@@ -222,12 +235,7 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 	if !s.agenda.keep(d, time.Now()) || s.closed || s.srv == nil {
 		return
 	}
-	switch d.what {
-	case deferralOver:
-		signal(s.changed)
-		return
-	case sweep:
-		s.callers.sweep(s.sessions.there)
+	if s.performGeneral(d.what) {
 		return
 	}
 	i := slices.IndexFunc(s.now.Peers, func(p Peer) bool { return p.Address == d.peer })

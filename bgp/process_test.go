@@ -135,6 +135,8 @@ func (c *child) do(ctx context.Context, r request, a *answer) (err error) {
 		a.Goroutines, a.Left = goroutines()
 	case "peers":
 		a.Peers, err = c.s.Peers(ctx)
+	case "heard":
+		a.Count, err = c.heard(ctx)
 	case "callers":
 		a.Callers = c.s.Callers()
 	case "advertised":

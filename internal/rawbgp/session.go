@@ -37,10 +37,19 @@ func (c *Closed) Error() string { return fmt.Sprintf("NOTIFICATION %d/%d", c.Cod
 
 // Handshake exchanges OPEN and KEEPALIVE over a connection, which it closes when it fails.
 func Handshake(conn net.Conn, o Open, timeout time.Duration) (*Session, error) {
-	s := &Session{Conn: conn, r: bufio.NewReaderSize(conn, 1<<16), ids: o.ReceivePaths}
-	_ = conn.SetDeadline(time.Now().Add(timeout))
-	err := s.handshake(o)
+	s, err := Offer(conn, o.Message(), timeout)
 	if err != nil {
+		return nil, err
+	}
+	s.ids = o.ReceivePaths
+	return s, nil
+}
+
+// Offer is Handshake with whatever takes the place of our OPEN. A refusal of it is a *Closed error.
+func Offer(conn net.Conn, open []byte, timeout time.Duration) (*Session, error) {
+	s := &Session{Conn: conn, r: bufio.NewReaderSize(conn, 1<<16)}
+	_ = conn.SetDeadline(time.Now().Add(timeout))
+	if err := s.handshake(open); err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("handshake with %v: %w", conn.RemoteAddr(), err)
 	}
@@ -48,8 +57,8 @@ func Handshake(conn net.Conn, o Open, timeout time.Duration) (*Session, error) {
 	return s, nil
 }
 
-func (s *Session) handshake(o Open) error {
-	if err := s.Send(o.Message()); err != nil {
+func (s *Session) handshake(open []byte) error {
+	if err := s.Send(open); err != nil {
 		return err
 	}
 	for {
@@ -60,9 +69,7 @@ func (s *Session) handshake(o Open) error {
 		switch m.Type {
 		case TypeOpen:
 			s.Peer = m.Body
-			if err := s.Send(Keepalive()); err != nil {
-				return err
-			}
+			_ = s.Send(Keepalive()) // that it fails may come of a refusal, which is still to be read
 		case TypeKeepalive:
 			return nil
 		default:
