@@ -9,7 +9,8 @@
 //
 // Every set of next hops is one nexthop group, also a set of one, and a group is shared by all routes
 // of the set. So a set that changes is one message, whatever the number of routes: a group can be
-// replaced by another in place, a single nexthop and a group cannot replace each other. Members are
+// replaced by another in place, a single nexthop and a group cannot replace each other. Groups that come to carry the same set so are
+// merged when nothing has changed for a while. Members are
 // nexthop objects shared by the groups. A route with Hashing has a resilient group, which it shares with
 // none. A kernel without nexthop objects (before Linux 5.3) gets routes with their next hops written out.
 //

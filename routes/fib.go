@@ -1,6 +1,7 @@
 package routes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,9 @@ import (
 type Options struct {
 	Log *slog.Logger
 
-	writtenOut bool // tests: as if the kernel had no nexthop objects
-	plain      bool // tests: as if it had no resilient groups
+	writtenOut bool          // tests: as if the kernel had no nexthop objects
+	plain      bool          // tests: as if it had no resilient groups
+	calm       time.Duration // tests: see mergeAfter, which it is by default
 }
 
 // FIB owns our routes in the kernel. Its methods may be called from any goroutine.
@@ -26,6 +28,8 @@ type FIB struct {
 	inline  bool // no nexthop objects: next hops are written out in each route
 	monitor *monitor
 	changed chan struct{}
+	calm    time.Duration // how long nothing must have changed before groups are merged
+	stirred chan struct{} // something has
 
 	mu    sync.Mutex
 	conn  *conn
@@ -50,7 +54,7 @@ type FIB struct {
 // changes. Close it after Run has returned.
 func New(o Options) (*FIB, error) {
 	f := &FIB{
-		log: o.Log, inline: o.writtenOut, changed: make(chan struct{}, 1),
+		log: o.Log, inline: o.writtenOut, changed: make(chan struct{}, 1), stirred: make(chan struct{}, 1), calm: cmp.Or(o.calm, mergeAfter),
 		table: newTable(), sets: newSets(), image: newImage(0), keep: true, dirty: true, seen: newSurroundings(),
 	}
 	var err error
@@ -109,6 +113,9 @@ func (f *FIB) Set(ctx context.Context, d Desired) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.drain()
+	if f.keep && !d.Keep {
+		f.stir() // there may be groups that an earlier process has left so
+	}
 	f.keep = d.Keep
 	errs := f.desire(d.Routes)
 	done, err := f.converge(ctx, f.unfinished, true)
@@ -198,8 +205,14 @@ func (f *FIB) Remove(ctx context.Context) error {
 
 // Run restores what others take from us, at once, and signals every change by others, until the
 // context is done. Between two repairs it rests for as long as the first took twice over, so that a
-// fight with another program leaves the processor to others; the signals do not wait.
+// fight with another program leaves the processor to others; the signals do not wait. When nothing has changed for a while it
+// merges groups.
 func (f *FIB) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var merging sync.WaitGroup
+	merging.Go(func() { f.merges(ctx) })
+	defer merging.Wait()
+	defer cancel()
 	var rest time.Time
 	return f.monitor.run(ctx, func() (int, time.Duration) {
 		f.mu.Lock()
@@ -246,6 +259,12 @@ const turns = 3
 // after every turn.
 func (f *FIB) converge(ctx context.Context, work func() []*entry, full bool) ([]error, error) {
 	var errs []error
+	before := f.conn.sent
+	defer func() {
+		if f.conn.sent > before {
+			f.stir()
+		}
+	}()
 	for i := range turns {
 		if f.check && !f.dirty {
 			if err := f.verify(ctx); err != nil {

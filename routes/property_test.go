@@ -49,6 +49,7 @@ func TestProperty(t *testing.T) {
 			t.Repeat(map[string]func(*rapid.T){
 				"set": p.set, "update": p.update, "restart": p.restart, "delete": p.delete, "foreign": p.addForeign,
 				"forge": p.forge, "": func(*rapid.T) {}, "object": p.object,
+				"merge": func(t *rapid.T) { p.w.fib.merge(t.Context()) },
 			})
 			p.settle(t)
 		})

@@ -16,7 +16,7 @@ func (t *turn) add() error {
 	targets := make([]*group, 0, len(t.work))
 	for _, e := range t.work {
 		switch {
-		case e.right(): // its group became the set it wants
+		case e.right() && !t.merging: // its group became the set it wants
 		case e.want == nil:
 			t.take(e, nil)
 		case e.want.unreachable:

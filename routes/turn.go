@@ -32,6 +32,7 @@ type turn struct {
 	ctx     context.Context // lives as long as one call
 	first   bool            // a surprise is a reason to look at the kernel again
 	full    bool            // the work is all there is to do, not only what an Update asks for
+	merging bool            // the work is right, but in a group too many
 	work    []*entry
 	refused map[hopKey]error // next hops that the kernel would not have
 	failed  map[*set]error   // sets that have nothing to carry them
