@@ -114,7 +114,7 @@ func (s BGPPeerSpec) Neighbour() netip.Addr { return parseAddr(s.Address) }
 // Local is SourceAddress, read; the zero Addr where the kernel chooses.
 func (s BGPPeerSpec) Local() netip.Addr { return parseAddr(s.SourceAddress) }
 
-// Hold is the hold time that is proposed; 0 for a session without keepalives.
+// Hold is the hold time that is proposed.
 func (s BGPPeerSpec) Hold() time.Duration {
 	if s.Timers == nil {
 		return DefaultHold

@@ -20,6 +20,7 @@ func (w *build) review() {
 	}
 
 	w.reviewMesh()
+	w.reviewLongLived()
 
 	s := &w.snapshot
 	slices.SortFunc(s.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
@@ -59,6 +60,19 @@ func (w *build) reviewMesh() {
 	} else {
 		w.problems = append(w.problems, r.problems)
 	}
+}
+
+// reviewLongLived reports a stale time that no session has: graceful restart, which it takes, is off for all.
+func (w *build) reviewLongLived() {
+	g := w.snapshot.Router.Spec.GracefulRestart
+	if w.routerAt == nil || !g.Disabled || g.LongLivedStaleTime == nil ||
+		slices.ContainsFunc(w.snapshot.Peers, func(p BGPPeer) bool { return p.Spec.Restarts(w.snapshot.Router.Spec) }) {
+		return
+	}
+	r := w.report(w.routerAt)
+	r.add("spec.gracefulRestart.longLivedStaleTime", "has no effect: graceful restart, which it follows (RFC 9494), is disabled here and no BGPPeer has it",
+		"remove it, or disabled")
+	w.note(w.routerAt, r)
 }
 
 // reviewNodes reports router IDs that two nodes share.

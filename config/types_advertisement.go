@@ -72,7 +72,7 @@ type AdvertisementSpec struct {
 	SummaryOnly bool `json:"summaryOnly,omitempty"`
 	// Services advertises addresses of Services, to BGPPeers only: other nodes have a kube-proxy of their own.
 	Services *ServiceAdvertisement `json:"services,omitempty"`
-	// NextHops are who traffic for the prefixes is to go to instead of the node, at most one a family.
+	// NextHops are who traffic for the prefixes and services is to go to instead of the node, at most one a family.
 	// +kubebuilder:validation:MaxItems=2
 	// +listType=set
 	// +kubebuilder:validation:items:MaxLength=39

@@ -42,6 +42,9 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.prefix) && size(self.prefix) > 0 || !has(self.maxNeighbors) || self.maxNeighbors == 0",message="maxNeighbors has no effect without prefix"
 // +kubebuilder:validation:XValidation:rule="!(has(self.multihopTTL) && self.multihopTTL != 0 && has(self.ttlSecurity) && self.ttlSecurity != 0)",message="ttlSecurity excludes multihopTTL (RFC 5082)"
 // +kubebuilder:validation:XValidation:rule="!(has(self.interface) && size(self.interface) > 0 && has(self.multihopTTL) && self.multihopTTL != 0)",message="interface excludes multihopTTL: the neighbour is one hop away"
+// +kubebuilder:validation:XValidation:rule="!(has(self.passive) && self.passive && has(self.port) && !(self.port in [0, 179]))",message="port has no effect with passive: the neighbour calls"
+// +kubebuilder:validation:XValidation:rule="!(has(self.gracefulRestart) && !self.gracefulRestart && has(self.longLivedStaleTime))",message="longLivedStaleTime has no effect with gracefulRestart false: it follows the restart time (RFC 9494)"
+// +kubebuilder:validation:XValidation:rule="!(has(self.reflectorClient) && self.reflectorClient && self.asNumber == 'external')",message="reflectorClient excludes asNumber external: clients are of the reflector's AS (RFC 4456)"
 // +kubebuilder:validation:XValidation:rule="!(has(self.localAS) && self.localAS != 0 && self.asNumber == 'internal')",message="localAS excludes asNumber internal"
 type BGPPeerSpec struct {
 	// NodeSelector selects the nodes that have this peer. Absent: all.
@@ -76,7 +79,7 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Maximum=4294967295
 	// +kubebuilder:validation:XValidation:rule="!(self in [23456, 65535, 4294967295])",message="is reserved (RFC 6793, RFC 7300)"
 	LocalAS uint32 `json:"localAS,omitempty"`
-	// Port of the neighbour. Default 179.
+	// Port of the neighbour, where we call it. Default 179.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port,omitempty"`
@@ -177,15 +180,15 @@ type AddPathSpec struct {
 // PeerTimers of a session (RFC 4271 section 4.2 and 10).
 //
 // +kubebuilder:object:generate=true
-// +kubebuilder:validation:XValidation:rule="!has(self.keepalive) || (has(self.hold) && duration(self.hold) == duration('0s') ? duration(self.keepalive) == duration('0s') : duration(self.keepalive) >= duration('1s') && duration(self.keepalive) < duration(has(self.hold) ? self.hold : '90s'))",message="keepalive must be at least 1s and less than hold"
+// +kubebuilder:validation:XValidation:rule="!has(self.keepalive) || duration(self.keepalive) >= duration('1s') && duration(self.keepalive) < duration(has(self.hold) ? self.hold : '90s')",message="keepalive must be at least 1s and less than hold"
 type PeerTimers struct {
-	// Hold time, 0 or 3 s to 65535 s. Default 90 s.
-	// +kubebuilder:validation:XValidation:rule="duration(self) == duration('0s') || (duration(self) >= duration('3s') && duration(self) <= duration('65535s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 3s to 65535s"
+	// Hold time, 3 s to 65535 s. Default 90 s. A session without one (0 s) is not to be had: nobody would notice its end.
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('3s') && duration(self) <= duration('65535s') && duration(self).getMilliseconds() % 1000 == 0",message="must be whole seconds, 3s to 65535s; a session without a hold time (0s) is not to be had"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	Hold *metav1.Duration `json:"hold,omitempty"`
-	// Keepalive interval. Default a third of Hold.
-	// +kubebuilder:validation:XValidation:rule="(duration(self) >= duration('0s') && duration(self) <= duration('65535s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 0s to 65535s"
+	// Keepalive interval, at least 1 s and less than Hold. Default a third of Hold.
+	// +kubebuilder:validation:XValidation:rule="(duration(self) >= duration('1s') && duration(self) <= duration('65535s') && duration(self).getMilliseconds() % 1000 == 0)",message="must be whole seconds, 1s to 65535s"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	Keepalive *metav1.Duration `json:"keepalive,omitempty"`

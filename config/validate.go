@@ -189,13 +189,14 @@ func (r *report) noCommunity(field, c string) {
 // timers checks a session's hold time and keepalive interval (RFC 4271 section 4.2).
 func (r *report) timers(t *PeerTimers) {
 	hold, keepalive := t.Hold.Duration, t.Keepalive.Duration
-	if hold != 0 {
-		r.seconds("spec.timers.hold", t.Hold, 3, 65535)
+	if hold == 0 {
+		r.add("spec.timers.hold", "is 0s, and a session without a hold time is not to be had: nobody would notice its end", "use 3s to 65535s")
+		return
 	}
-	r.seconds("spec.timers.keepalive", t.Keepalive, 0, 65535)
+	r.seconds("spec.timers.hold", t.Hold, 3, 65535)
 	switch {
-	case hold == 0 && keepalive != 0:
-		r.add("spec.timers.keepalive", "is set, and hold 0 means that there are no keepalives", "remove it")
+	case keepalive%time.Second != 0:
+		r.seconds("spec.timers.keepalive", t.Keepalive, 1, 65535)
 	case hold >= 3*time.Second && (keepalive < time.Second || keepalive >= hold):
 		r.addf("spec.timers.keepalive", "use a third of hold", "%s is not between 1s and the hold time %s", keepalive, hold)
 	}

@@ -21,6 +21,7 @@ func (r *report) peer(s *BGPPeerSpec) {
 	r.between("spec.port", int64(s.Port), 1, 65535)
 	r.passwordSource("spec.password", s.Password)
 	r.hops(s)
+	r.idle(s)
 	r.timers(s.Timers)
 	r.bfd(s)
 	for i, f := range s.Families {
@@ -129,6 +130,19 @@ func (r *report) peerAS(s *BGPPeerSpec) {
 	}
 	if s.LocalAS != 0 {
 		r.asNumber("spec.localAS", s.LocalAS)
+	}
+}
+
+// idle reports fields that have no effect beside others.
+func (r *report) idle(s *BGPPeerSpec) {
+	if s.Passive && s.Port != 0 && s.Port != DefaultPort {
+		r.add("spec.port", "has no effect with passive: the neighbour calls", "remove one")
+	}
+	if s.GracefulRestart != nil && !*s.GracefulRestart && s.LongLivedStaleTime != nil {
+		r.add("spec.longLivedStaleTime", "has no effect with gracefulRestart false: it follows the restart time (RFC 9494)", "remove one")
+	}
+	if s.ReflectorClient && s.ASNumber == ASExternal {
+		r.add("spec.reflectorClient", "excludes asNumber external: clients are of the reflector's AS (RFC 4456)", "remove one")
 	}
 }
 

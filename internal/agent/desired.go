@@ -75,8 +75,11 @@ type draft struct {
 	pods, nodes, services []netip.Prefix
 }
 
+// problem reports once what is wrong: what is wrong with the BGPPeer of several neighbours would be said for each.
 func (d *draft) problem(object, field, message, mend string) {
-	d.Problems = append(d.Problems, config.Problem{Object: object, Field: field, Message: message, Mend: mend})
+	if p := (config.Problem{Object: object, Field: field, Message: message, Mend: mend}); !slices.Contains(d.Problems, p) {
+		d.Problems = append(d.Problems, p)
+	}
 }
 
 // desired computes the state of one node from its inputs. It is pure: the same inputs give the same

@@ -48,14 +48,18 @@ func (d *draft) peer(p config.BGPPeer, name string, addr netip.Addr) (bgp.Peer, 
 		d.problem(object, "spec.overrideAS", "has no effect on node "+d.node.Name+": only a router passes on routes of others to another AS",
 			"make it a router (routerSelector of RouterConfig), or remove overrideAS")
 	}
-	peer.ReflectorClient = s.ReflectorClient
+	if peer.ReflectorClient = s.ReflectorClient; s.ReflectorClient && !d.internal(s) {
+		d.problem(object, "spec.reflectorClient", fmt.Sprintf("has no effect on node %s, whose AS is %d: clients are of the reflector's AS (RFC 4456)", d.node.Name, d.AS),
+			"remove it, or set asNumber: internal")
+		peer.ReflectorClient = false
+	}
 	if s.AddPath != nil {
 		peer.ReceivePaths, peer.SendPaths = s.AddPath.Receive, s.AddPath.Send
 	}
 	peer.PassOn = map[config.NextHop]bgp.PassOn{
 		config.NextHopSelf: bgp.PassOnSelf, config.NextHopUnchanged: bgp.PassOnUnchanged,
 	}[s.NextHop]
-	if s.NextHop == config.NextHopSelf && s.ReflectorClient && d.Role != roleRouter {
+	if s.NextHop == config.NextHopSelf && peer.ReflectorClient && d.Role != roleRouter {
 		d.problem(object, "spec.nextHop", "node "+d.node.Name+" is no router, and would draw traffic of others through it",
 			"make it a router (routerSelector of RouterConfig), or remove nextHop")
 		peer.PassOn = bgp.PassOnDefault
@@ -65,6 +69,10 @@ func (d *draft) peer(p config.BGPPeer, name string, addr netip.Addr) (bgp.Peer, 
 	peer.Undamped = !s.Damps(d.spec)
 	peer.WarnOnly, peer.WarnAt, peer.Retry = s.Excess()
 	peer.GracefulRestart, peer.LongLived = s.Restarts(d.spec), s.LongLived(d.spec)
+	if s.LongLivedStaleTime != nil && !peer.GracefulRestart {
+		d.problem(object, "spec.longLivedStaleTime", "has no effect: graceful restart, which it follows (RFC 9494), is disabled in RouterConfig",
+			"set gracefulRestart: true here, or remove it")
+	}
 	peer.Hold, peer.Keepalive = s.Hold(), s.Keepalive()
 	peer.Local = s.Local()
 	password, err := d.Snapshot.Password(p)
@@ -88,6 +96,34 @@ func reachesFar(p bgp.Peer, as uint32) bool {
 		as = p.LocalAS
 	}
 	return p.MultihopTTL > 1 || p.TTLSecurity > 1 || !p.External && p.AS == as
+}
+
+// internal tells whether a BGPPeer's session is one inside our AS, as it knows it.
+func (d *draft) internal(s config.BGPPeerSpec) bool {
+	own := d.AS
+	if s.LocalAS != 0 {
+		own = s.LocalAS
+	}
+	return s.ASNumber != config.ASExternal && s.ASNumber.Resolve(d.AS) == own
+}
+
+// untold reports what BGPPeers say of routes that are passed on to a neighbour, where none are: a node that is no router passes on
+// nothing, but to whom it reflects.
+func (d *draft) untold() {
+	reflects := slices.ContainsFunc(d.BGP.Peers, func(p bgp.Peer) bool { return p.ReflectorClient })
+	for _, p := range d.Snapshot.PeersOf(d.node) {
+		s := p.Spec
+		if d.Role == roleRouter || reflects && d.internal(s) {
+			continue
+		}
+		why := "has no effect on node " + d.node.Name + ": it passes on nothing to this neighbour, for it is no router, nor a reflector of its AS"
+		if s.AddPath != nil && s.AddPath.Send {
+			d.problem("BGPPeer/"+p.Name, "spec.addPath.send", why, "make it a router (routerSelector of RouterConfig), or remove it")
+		}
+		if s.NextHop != "" {
+			d.problem("BGPPeer/"+p.Name, "spec.nextHop", why, "make it a router (routerSelector of RouterConfig), or remove it")
+		}
+	}
 }
 
 // session is what any peer at addr starts from.

@@ -131,6 +131,7 @@ func (f *frontage) add(v config.Service, ad config.Advertisement, path bgp.Path)
 	for _, kind := range ad.Spec.Services.Kinds(v) {
 		for i, a := range v.Addresses(kind) {
 			path.Prefix = netip.PrefixFrom(a, a.BitLen())
+			path.NextHop = ad.Spec.Via(path.Prefix)
 			if !f.usable(v, kind, i) {
 				continue
 			}

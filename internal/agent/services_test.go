@@ -84,3 +84,25 @@ func TestServicesSettle(t *testing.T) {
 	in.Since = nil
 	at(0, 4, 0)
 }
+
+// TestServicesNextHop: an Advertisement's nextHops are for its services, too, each for its family.
+func TestServicesNextHop(t *testing.T) {
+	t.Parallel()
+	in := Inputs{NodeName: "n1", Snapshot: manyServices(1)}
+	in.Snapshot.Services[0].ClusterIPs = append(in.Snapshot.Services[0].ClusterIPs, netip.MustParseAddr("fd00:96::1"))
+	in.Snapshot.Services[0].IPv6 = config.Endpoints{Ready: []string{"n1"}}
+	in.Snapshot.Advertisements[0].Spec.NextHops = []string{"192.0.2.9"}
+	paths := desired(in).BGP.Paths
+	if len(paths) != 3 {
+		t.Fatalf("%d paths: %+v", len(paths), paths)
+	}
+	for _, p := range paths {
+		want := netip.Addr{}
+		if p.Prefix.Addr().Is4() {
+			want = netip.MustParseAddr("192.0.2.9")
+		}
+		if p.NextHop != want {
+			t.Errorf("%v by %v, want %v", p.Prefix, p.NextHop, want)
+		}
+	}
+}
