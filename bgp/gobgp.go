@@ -144,11 +144,15 @@ func peerOf(c Config, p Peer, kept []Family) *api.Peer {
 }
 
 // sessionKey is all of a peer that takes a new session when it changes: what OPEN carries (RFC 4271
-// section 4.2, RFC 5492) and what the TCP connection is made of.
+// section 4.2, RFC 5492), what the TCP connection is made of, and what gobgp takes at a session's start only (docs/adr/0102).
 func sessionKey(c Config, p Peer) string {
+	var cluster netip.Addr // clients alone are told
+	if p.ReflectorClient {
+		cluster = c.ClusterID
+	}
 	return fmt.Sprint(p.Address, p.AS, p.External, p.localAS(c), p.Port, p.Local, p.Passive, p.MultihopTTL, p.TTLSecurity, p.Hold,
 		p.Keepalive, p.Families, p.GracefulRestart, p.RestartTime, p.LongLived, p.ReceivePaths, p.SendPaths, p.OverrideAS, p.ReflectorClient,
-		p.ReflectorClient && c.ClusterID.IsValid(), c.ClusterID) + "\x00" + p.Password
+		cluster) + "\x00" + p.Password
 }
 
 // pathOf is a path of ours: a bare prefix, because its attributes differ from peer to peer and are put on

@@ -187,6 +187,9 @@ func TestSessionKey(t *testing.T) {
 		"passive": func(p *Peer) { p.Passive = true }, "multihop": func(p *Peer) { p.MultihopTTL = 2 },
 		"TTL security": func(p *Peer) { p.TTLSecurity = 1 }, "hold": func(p *Peer) { p.Hold = time.Minute },
 		"families": func(p *Peer) { p.Families = []Family{IPv6} }, "graceful restart": func(p *Peer) { p.GracefulRestart = false },
+		"keepalive": func(p *Peer) { p.Keepalive = time.Second }, "override": func(p *Peer) { p.OverrideAS = true },
+		"long-lived": func(p *Peer) { p.LongLived = time.Hour }, "receiving": func(p *Peer) { p.ReceivePaths = true },
+		"sending": func(p *Peer) { p.SendPaths = true }, "external": func(p *Peer) { p.External = true },
 		"restart time": func(p *Peer) { p.RestartTime = time.Minute }, "client": func(p *Peer) { p.ReflectorClient = true },
 	} {
 		q := p
@@ -199,13 +202,21 @@ func TestSessionKey(t *testing.T) {
 		"name": func(p *Peer) { p.Name = "x" }, "import": func(p *Peer) { p.Import.Accept = among(within("10.0.0.0/8")) },
 		"export": func(p *Peer) { p.Export.Reject = among(within("10.0.0.0/8")) }, "only": func(p *Peer) { p.Only = []netip.Prefix{} },
 		"maximum": func(p *Peer) { p.MaxPrefixes = 9 }, "next hops": func(p *Peer) { p.NextHops = nil },
-		"own AS": func(p *Peer) { p.AllowOwnAS = 1 },
+		"own AS": func(p *Peer) { p.AllowOwnAS = 1 }, "pass on": func(p *Peer) { p.PassOn = PassOnSelf }, "damping": func(p *Peer) { p.Undamped = true },
 	} {
 		q := p
 		change(&q)
 		if sessionKey(c, p) != sessionKey(c, q) {
 			t.Errorf("a change of %s resets the session", name)
 		}
+	}
+	other := c
+	other.ClusterID = addr("10.9.9.9")
+	if sessionKey(c, p) != sessionKey(other, p) {
+		t.Error("a change of the cluster ID resets the session with one that is no client")
+	}
+	if p.ReflectorClient = true; sessionKey(c, p) == sessionKey(other, p) {
+		t.Error("a change of the cluster ID does not reset the session with a client")
 	}
 }
 

@@ -52,7 +52,7 @@ func checkedPeers(in []Peer) (out []Peer, errs []error) {
 		switch other, taken := addrs[p.Address]; {
 		case err != nil:
 		case p.Name == "" || names[p.Name]:
-			err = errors.New("its name is empty or used twice")
+			err = errors.New("its name is empty or that of another peer: rename one")
 		case taken:
 			err = fmt.Errorf("address %v is that of peer %s too: remove one of them", p.Address, other)
 		}

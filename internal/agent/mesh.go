@@ -63,6 +63,16 @@ func (d *draft) isPeer(n config.Node) bool {
 	return slices.ContainsFunc(d.BGP.Peers, func(p bgp.Peer) bool { return slices.Contains(n.Addresses, p.Address) })
 }
 
+// meshName is the name of a session with another node: mesh-NODE. Where a BGPPeer of this node has that name the address is added,
+// with a slash, which stands in no object's name.
+func (d *draft) meshName(n config.Node, a netip.Addr) string {
+	name := "mesh-" + n.Name
+	if slices.ContainsFunc(d.Snapshot.PeersOf(d.node), func(p config.BGPPeer) bool { return p.Name == name }) {
+		return name + "/" + a.String()
+	}
+	return name
+}
+
 // meshPeer is the session with another node: one, for both families, on the first address that both
 // have. In a mesh a next hop is the other node itself, so the other node must be a neighbour on a
 // link; one that is not is reported, for its routes could only lead into a black hole.
@@ -77,7 +87,7 @@ func (d *draft) meshPeer(n config.Node) (bgp.Peer, bool) {
 				"set mesh: None and peer with the routers between the racks")
 			return bgp.Peer{}, false
 		}
-		p := d.session("mesh-"+n.Name, a)
+		p := d.session(d.meshName(n, a), a)
 		p.AS = n.AS(d.spec)
 		return d.families(object, p, nil)
 	}
