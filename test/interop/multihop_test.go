@@ -219,3 +219,29 @@ func TestMultihopInside(t *testing.T) {
 	b.betweens[1].Run(t, "ip link set south down")
 	b.leads(t, nil, 0)
 }
+
+// TestMultihopBFD: with BFD over several hops the session ends, too, when nothing leads to the router any more, and all comes back
+// with the way there.
+func TestMultihopBFD(t *testing.T) {
+	t.Parallel()
+	b := newFarAway(t, routers.BIRD, 64601, watched, func(n *routers.Neighbor) { n.BFD = &routers.BFD{Interval: 50, Multiplier: 3} })
+	p := b.add(t, "pod-a")
+	b.leads(t, p, 0, 1)
+	for _, name := range []string{"tor", "tor6"} {
+		b.alive(t, name)
+	}
+	b.Run(t, "ip route del default", "ip -6 route del default")
+	b.ways(t, "del")
+	b.leads(t, p)
+	for _, name := range []string{"tor", "tor6"} {
+		nstest.Within(t, waitRoute, func() error {
+			if s := b.session(t, name); s.State == "Established" || s.BFD.Losses == 0 {
+				return fmt.Errorf("nobody is missed: %+v", s)
+			}
+			return nil
+		})
+	}
+	b.ways(t, "replace", 1)
+	b.router.Established(waitSession)
+	b.leads(t, p, 1)
+}

@@ -145,11 +145,17 @@ func prefixes(kind, count int) []netip.Prefix {
 // call brings up a session with the node from an address of the LAN.
 func call(t *testing.T, lan *nstest.NS, from netip.Addr, as uint32) *rawbgp.Session {
 	t.Helper()
+	return callTo(t, lan, from, netip.MustParseAddr("10.0.0.1"), as)
+}
+
+// callTo brings up a session with a node's address.
+func callTo(t *testing.T, lan *nstest.NS, from, to netip.Addr, as uint32) *rawbgp.Session {
+	t.Helper()
 	var s *rawbgp.Session
 	nstest.Within(t, waitSession, func() error {
 		return lan.Do(func() error {
 			d := net.Dialer{Timeout: time.Second, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))}
-			conn, err := d.Dial("tcp", "10.0.0.1:179")
+			conn, err := d.Dial("tcp", netip.AddrPortFrom(to, 179).String())
 			if err != nil {
 				return err
 			}
