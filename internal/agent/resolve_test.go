@@ -125,7 +125,8 @@ func TestResolveLeaving(t *testing.T) {
 	in := Inputs{Links: resolverLinks, Ways: []routes.Way{way(t, "10.255.1.0/24 10.0.1.0@2*3 10.0.2.0@3"), way(t, "10.255.2.0/24 10.0.2.0@3")}}
 	r := newResolver(in, []bgp.Peer{{Name: "multihop", Recursive: true}})
 	res := r.resolve([]bgp.Via{
-		{Addr: netip.MustParseAddr("10.255.1.1"), Peer: "multihop"}, {Addr: netip.MustParseAddr("10.255.2.9"), Peer: "multihop", Leaving: true},
+		{Addr: netip.MustParseAddr("10.255.1.1"), Peer: "multihop"},
+		{Addr: netip.MustParseAddr("10.255.2.9"), Peer: "multihop", Leaving: true},
 		{Addr: netip.MustParseAddr("192.0.2.1"), Peer: "multihop", Leaving: true},
 	})
 	if got, want := hopsText(res.lasting), "10.0.1.0@2*256 10.0.2.0@3*85 10.0.2.0@3*1"; got != want || res.err != nil {
