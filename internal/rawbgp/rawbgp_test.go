@@ -100,3 +100,34 @@ func TestHandshake(t *testing.T) {
 		t.Errorf("received %v", err)
 	}
 }
+
+// FuzzParse: what an UPDATE is read as can be written, and is read as the same again.
+func FuzzParse(f *testing.F) {
+	hop := netip.MustParseAddr("10.0.0.1")
+	for _, ids := range []bool{false, true} {
+		f.Add(Announce([]uint32{1, 70000}, hop, prefixList("0.0.0.0/0", "10.1.2.0/23"))[19:], ids)
+		f.Add(Announce([]uint32{1}, netip.MustParseAddr("fd00::1"), prefixList("::/0", "fd00::/9"))[19:], ids)
+		f.Add(Withdraw(prefixList("fd00::/9"))[19:], ids)
+		f.Add(EndOfRIB(true)[19:], ids)
+		f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 7, 24, 10, 1, 2}, ids)
+	}
+	f.Fuzz(func(t *testing.T, body []byte, ids bool) {
+		got, err := parse(body, ids)
+		if err != nil || ids {
+			return
+		}
+		for _, list := range [][]netip.Prefix{got.Announced, got.Withdrawn} {
+			for _, p := range list {
+				if !p.IsValid() {
+					t.Errorf("prefix %v", p)
+				}
+			}
+		}
+		if len(got.Withdrawn) > 0 {
+			again, err := Parse(Withdraw(got.Withdrawn)[19:])
+			if err != nil || len(again.Withdrawn) != len(got.Withdrawn) {
+				t.Errorf("%v is written and read as %v, %v", got.Withdrawn, again.Withdrawn, err)
+			}
+		}
+	})
+}
