@@ -132,10 +132,12 @@ type SessionFamily struct {
 	Advertised int32  `json:"advertised"`
 }
 
-// Sessions is whether every session is up and nothing is amiss with any: Reason says in a word why or why not, Message in a sentence.
+// Sessions is whether every session is up and nothing is amiss with any: Reason says in a word why or why not, Message in a sentence, and
+// Concerned are those with which something is amiss.
 type Sessions struct {
 	Healthy         bool
 	Reason, Message string
+	Concerned       []string
 }
 
 // NodeReport is what a node's agent has to say to the cluster: the whole of it, each time.

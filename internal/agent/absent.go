@@ -73,7 +73,7 @@ func healthOf(peers []bgp.PeerState, now time.Time) *config.Sessions {
 			out.Healthy, out.Reason = false, reason
 		}
 		for _, p := range list {
-			texts = append(texts, p.Error())
+			texts, out.Concerned = append(texts, p.Error()), append(out.Concerned, p.Object)
 		}
 	}
 	var looping, warned []config.Problem

@@ -258,7 +258,7 @@ func essence(r config.NodeReport) config.NodeReport {
 	r = lasting(r)
 	r.Message = ""
 	if s := r.Sessions; s != nil {
-		r.Sessions = &config.Sessions{Healthy: s.Healthy, Reason: s.Reason}
+		r.Sessions = &config.Sessions{Healthy: s.Healthy, Reason: s.Reason, Concerned: s.Concerned}
 	}
 	n := &r.Routing
 	n.Pods, n.InstalledRoutes = 0, 0

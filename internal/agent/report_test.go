@@ -60,6 +60,11 @@ func TestPace(t *testing.T) {
 			r.Sessions = &config.Sessions{Healthy: i < 100, Reason: fmt.Sprint(i < 100), Message: fmt.Sprint(i % 7)}
 			return r
 		}, 6, 14},
+		{"one more session is not up", func(i int) config.NodeReport {
+			r := sample()
+			r.Sessions = &config.Sessions{Reason: "NotEstablished", Concerned: []string{"a", "b"}[:1+i/1800]}
+			return r
+		}, 2, 2},
 		{"readiness is lost and comes back", func(i int) config.NodeReport {
 			r := sample()
 			r.Ready = i < 100 || i > 101
