@@ -56,7 +56,8 @@ func TestHeard(t *testing.T) {
 		Links: prefixList("10.0.0.9/24"),
 		Peers: []Peer{
 			{Name: "a", Address: a, AS: 1, Import: Filter{Reject: []Match{{Communities: []string{"65010:*"}}, {Prefixes: within("10.190.0.0/16")}}}},
-			{Name: "b", Address: b, AS: 2}, {Name: "i", Address: i, AS: 65000},
+			{Name: "b", Address: b, AS: 2},
+			{Name: "i", Address: i, AS: 65000},
 		},
 	}
 	learnFrom(tab, c)
@@ -163,6 +164,19 @@ func TestHeardAttributes(t *testing.T) {
 	got := fmt.Sprintln(full.ASPath, *full.LocalPref, *full.MED, full.Communities, full.Originator, full.Clusters, full.Aggregate, full.Origin, full.NextHop)
 	if want := "[1 2] 300 0 [65010:7 4200000000:1:2] 10.255.0.9 [10.255.0.8] true IGP 10.0.0.3\n"; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestFilterTexts: a filter is shown as it is configured.
+func TestFilterTexts(t *testing.T) {
+	t.Parallel()
+	f := Filter{
+		Accept: []Match{{Prefixes: PrefixRange{pfx("10.0.0.0/8"), 16, 24}, Communities: []string{"65001:*", "no-export"}}, {Path: PathMatch{Origin: 7, MaxLength: 3}}},
+		Reject: []Match{{Family: IPv6}, {}}, Only: true,
+	}
+	want := []string{"reject IPv6", "reject", "accept in 10.0.0.0/8{16,24} carrying 65001:* and 65535:65281", "accept path origin 7 length 3", "only"}
+	if got := f.Texts(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

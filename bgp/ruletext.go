@@ -44,6 +44,33 @@ func (r rule) conditions() string {
 	return b.String()
 }
 
+// Texts are what a filter says for people, an item each.
+func (f Filter) Texts() []string {
+	var out []string
+	for _, m := range f.Reject {
+		out = append(out, "reject"+m.conditions())
+	}
+	for _, m := range f.Accept {
+		out = append(out, "accept"+m.conditions())
+	}
+	if f.Only {
+		out = append(out, "only")
+	}
+	return out
+}
+
+// conditions are what a route must be like, each item after a space; empty: like anything.
+func (m Match) conditions() string {
+	r := rule{Carrying: patterns(m.Communities), Path: m.Path}
+	if m.Prefixes.Prefix.IsValid() {
+		r.Prefixes = []PrefixRange{m.Prefixes}
+	}
+	if m.Family != 0 {
+		return " " + m.Family.String() + r.conditions()
+	}
+	return r.conditions()
+}
+
 // String is "10.0.0.0/8{16,24}", or only the prefix where the range is just that.
 func (r PrefixRange) String() string {
 	if r.exact() {

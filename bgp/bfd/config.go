@@ -77,8 +77,8 @@ type Status struct {
 	Why     string
 	// Problem is why nothing can be sent or received, empty if that is possible.
 	Problem string
-	// Off is Peer.Off.
-	Off bool
+	// Off is Peer.Off, Multihop Peer.Multihop; Authenticated: packets are.
+	Off, Multihop, Authenticated bool
 }
 
 // checked leaves out the peers that cannot be.

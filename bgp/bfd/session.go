@@ -312,7 +312,7 @@ func (s *session) due() time.Time {
 func (s *session) status() Status {
 	st := Status{
 		Name: s.peer.Name, Address: s.peer.Address, State: s.state, Since: s.since, Diag: s.localDiag, RemoteDiag: s.remoteDiag,
-		Losses: s.losses, Deaf: s.deaf, Independent: s.independent, Off: s.peer.Off,
+		Losses: s.losses, Deaf: s.deaf, Independent: s.independent, Off: s.peer.Off, Multihop: s.peer.Multihop, Authenticated: s.peer.Auth.Type != AuthNone,
 	}
 	if s.state == Up {
 		st.TX, st.RX, st.Detect = s.interval(), max(s.usedRX, s.remoteMinTX), s.detection()

@@ -77,13 +77,13 @@ func TestPeerSettings(t *testing.T) {
 			Settings: &agentpb.PeerSettings{
 				Internal: true, LocalAs: 64601, SourceAddress: "10.255.1.1", Port: 1790, Passive: true, MultihopTtl: 5, HoldSeconds: 9, KeepaliveSeconds: 3,
 				MaxPrefixes: 10, MaxPrefixesWarn: true, AllowOwnAs: 1, OverrideAs: true, ReflectorClient: true, ReceivePaths: true, SendPaths: true, NextHop: "Self",
-				Families: []string{"IPv4"},
+				Families: []string{"IPv4"}, External: true, Import: []string{"reject in 10.1.0.0/16", "only"}, Export: []string{"accept carrying 65010:*"},
 			},
 		},
 	}
 	const want = `NAME   ADDRESS      AS      STATE         OUR ADDRESS   OUR AS   ROUTER ID    HOLD   KEEPALIVE   KEPT                                   SETTINGS
 tor    10.0.1.0     65001   Established   10.0.1.1      64601    10.255.0.1   90s    30s         120s + 3600s, over NOTIFICATIONs too   password, TTL security 1, at most 500 prefixes
-rr     10.255.0.1   64601   Active        10.255.1.1    64601    -            9s     3s          -                                      iBGP, port 1790, passive, multihop 5, reflector client, own AS 1 times, AS override, next hop self, receives several paths, sends several paths, no graceful restart, not damped, IPv4 only, warns above 10 prefixes`
+rr     10.255.0.1   64601   Active        10.255.1.1    64601    -            9s     3s          -                                      iBGP, port 1790, passive, multihop 5, reflector client, own AS 1 times, AS override, next hop self, receives several paths, sends several paths, no graceful restart, not damped, any AS, import reject in 10.1.0.0/16; only, export accept carrying 65010:*, IPv4 only, warns above 10 prefixes`
 	got := printed(t, "wide", &agentpb.PeersResponse{Peers: peers}, func(w io.Writer, p *printer) { printSettings(w, p, peers) })
 	if got != want {
 		t.Errorf("%s\nwant\n%s", got, want)

@@ -80,6 +80,7 @@ func (a *Agent) bfdStates() map[string]*agentpb.Bfd {
 	for _, st := range a.bfd.States() {
 		b := &agentpb.Bfd{
 			State: st.State.String(), Losses: uint32(st.Losses), Off: st.Off, Problem: st.Problem, Ignored: uint32(st.Ignored),
+			Authenticated: st.Authenticated, Multihop: st.Multihop,
 			TransmitMilliseconds: milliseconds(st.TX), ReceiveMilliseconds: milliseconds(st.RX), DetectMilliseconds: milliseconds(st.Detect),
 		}
 		if st.Ignored > 0 {

@@ -41,7 +41,11 @@ func settingsMessage(p bgp.PeerState) *agentpb.PeerSettings {
 		GracefulRestart: s.GracefulRestart, LongLivedSeconds: seconds(s.LongLived),
 		AllowOwnAs: uint32(s.AllowOwnAS), OverrideAs: s.OverrideAS, ReflectorClient: s.ReflectorClient,
 		ReceivePaths: s.ReceivePaths, SendPaths: s.SendPaths, Damped: !s.Undamped,
+		External: s.External, Import: s.Import.Texts(), Export: s.Export.Texts(), Recursive: s.Recursive,
 		NextHop: map[bgp.PassOn]string{bgp.PassOnSelf: "Self", bgp.PassOnUnchanged: "Unchanged"}[s.PassOn],
+	}
+	if s.MaxPrefixes > 0 {
+		out.MaxPrefixesWarnPercent, out.MaxPrefixesRetrySeconds = uint32(s.WarnAt), seconds(s.Retry)
 	}
 	if s.GracefulRestart {
 		out.RestartSeconds = seconds(s.RestartTime)

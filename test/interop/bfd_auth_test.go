@@ -50,6 +50,9 @@ func TestInteropBFDAuthentication(t *testing.T) {
 				r.exchanged(t, 1)
 				set("right")
 				r.alive(t)
+				if s := n.session(t, "tor"); !s.BFD.Signed {
+					t.Errorf("podroute peers does not say that BFD is authenticated: %+v", s.BFD)
+				}
 				end := silence(t, r.tor)
 				inKernel(t, n, outside[0], 0)
 				end()

@@ -221,6 +221,7 @@ type session struct {
 		Off    bool   `json:"off"`
 		Losses int    `json:"losses"`
 		Detect int    `json:"detect_milliseconds"`
+		Signed bool   `json:"authenticated"`
 	} `json:"bfd"`
 
 	Families []struct {

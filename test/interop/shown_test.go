@@ -135,6 +135,7 @@ func (n *node) showsSettings(t *testing.T, secret string) {
 		SendPaths       bool     `json:"send_paths"`
 		Restart         int      `json:"restart_seconds"`
 		Families        []string `json:"families"`
+		Import          []string `json:"import"`
 	}
 	type peer struct {
 		LocalAS      uint32   `json:"local_as"`
@@ -161,6 +162,7 @@ func (n *node) showsSettings(t *testing.T, secret string) {
 	got.Restart, got.Keepalive = 0, 0
 	want := peer{LocalAS: torAS, LocalAddress: "10.0.1.1", RouterID: "10.255.0.1", Settings: settings{
 		Internal: true, LocalAS: torAS, Password: true, MaxPrefixes: 500, ReflectorClient: true, ReceivePaths: true, Restart: 120, Families: []string{"IPv4", "IPv6"},
+		Import: []string{"reject in 10.244.66.0/24"},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("podroute peers (-want +got):\n%s", diff)

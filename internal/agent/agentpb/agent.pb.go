@@ -832,7 +832,17 @@ type PeerSettings struct {
 	// Whether the peer's routes are held back when it comes and goes.
 	Damped bool `protobuf:"varint,22,opt,name=damped,proto3" json:"damped,omitempty"`
 	// Families that are asked for: IPv4, IPv6.
-	Families      []string `protobuf:"bytes,23,rep,name=families,proto3" json:"families,omitempty"`
+	Families []string `protobuf:"bytes,23,rep,name=families,proto3" json:"families,omitempty"`
+	// Whether the peer may have any AS but ours.
+	External bool `protobuf:"varint,24,opt,name=external,proto3" json:"external,omitempty"`
+	// What import and export filters say, an item each: "reject in 10.0.0.0/8{16,24} carrying 65001:1"; "only": nothing but what they accept.
+	Import []string `protobuf:"bytes,25,rep,name=import,proto3" json:"import,omitempty"`
+	Export []string `protobuf:"bytes,26,rep,name=export,proto3" json:"export,omitempty"`
+	// From what percentage of max_prefixes on there is a warning, and for how long the peer stays out at first that sends more.
+	MaxPrefixesWarnPercent  uint32 `protobuf:"varint,27,opt,name=max_prefixes_warn_percent,json=maxPrefixesWarnPercent,proto3" json:"max_prefixes_warn_percent,omitempty"`
+	MaxPrefixesRetrySeconds uint32 `protobuf:"varint,28,opt,name=max_prefixes_retry_seconds,json=maxPrefixesRetrySeconds,proto3" json:"max_prefixes_retry_seconds,omitempty"`
+	// Whether next hops from the peer may be anywhere that the host's other routes lead to.
+	Recursive     bool `protobuf:"varint,29,opt,name=recursive,proto3" json:"recursive,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1028,6 +1038,48 @@ func (x *PeerSettings) GetFamilies() []string {
 	return nil
 }
 
+func (x *PeerSettings) GetExternal() bool {
+	if x != nil {
+		return x.External
+	}
+	return false
+}
+
+func (x *PeerSettings) GetImport() []string {
+	if x != nil {
+		return x.Import
+	}
+	return nil
+}
+
+func (x *PeerSettings) GetExport() []string {
+	if x != nil {
+		return x.Export
+	}
+	return nil
+}
+
+func (x *PeerSettings) GetMaxPrefixesWarnPercent() uint32 {
+	if x != nil {
+		return x.MaxPrefixesWarnPercent
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetMaxPrefixesRetrySeconds() uint32 {
+	if x != nil {
+		return x.MaxPrefixesRetrySeconds
+	}
+	return 0
+}
+
+func (x *PeerSettings) GetRecursive() bool {
+	if x != nil {
+		return x.Recursive
+	}
+	return false
+}
+
 type Bfd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// AdminDown, Down, Init or Up (RFC 5880 section 4.1).
@@ -1051,7 +1103,10 @@ type Bfd struct {
 	Ignored       uint32 `protobuf:"varint,11,opt,name=ignored,proto3" json:"ignored,omitempty"`
 	IgnoredReason string `protobuf:"bytes,12,opt,name=ignored_reason,json=ignoredReason,proto3" json:"ignored_reason,omitempty"`
 	// Why nothing can be sent or received.
-	Problem       string `protobuf:"bytes,13,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,13,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Whether packets are authenticated (RFC 5880 section 6.7), and the peer may be several hops away (RFC 5883).
+	Authenticated bool `protobuf:"varint,14,opt,name=authenticated,proto3" json:"authenticated,omitempty"`
+	Multihop      bool `protobuf:"varint,15,opt,name=multihop,proto3" json:"multihop,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1175,6 +1230,20 @@ func (x *Bfd) GetProblem() string {
 		return x.Problem
 	}
 	return ""
+}
+
+func (x *Bfd) GetAuthenticated() bool {
+	if x != nil {
+		return x.Authenticated
+	}
+	return false
+}
+
+func (x *Bfd) GetMultihop() bool {
+	if x != nil {
+		return x.Multihop
+	}
+	return false
 }
 
 type FamilyCount struct {
@@ -2551,7 +2620,7 @@ const file_agent_proto_rawDesc = "" +
 	"\trouter_id\x18\x17 \x01(\tR\brouterId\x12'\n" +
 	"\x0frestart_seconds\x18\x18 \x01(\rR\x0erestartSeconds\x12+\n" +
 	"\x11keepalive_seconds\x18\x19 \x01(\rR\x10keepaliveSeconds\x12;\n" +
-	"\bsettings\x18\x1a \x01(\v2\x1f.podroute.agent.v1.PeerSettingsR\bsettings\"\x9e\x06\n" +
+	"\bsettings\x18\x1a \x01(\v2\x1f.podroute.agent.v1.PeerSettingsR\bsettings\"\x80\b\n" +
 	"\fPeerSettings\x12\x1a\n" +
 	"\binternal\x18\x01 \x01(\bR\binternal\x12\x19\n" +
 	"\blocal_as\x18\x02 \x01(\rR\alocalAs\x12%\n" +
@@ -2579,7 +2648,13 @@ const file_agent_proto_rawDesc = "" +
 	"send_paths\x18\x14 \x01(\bR\tsendPaths\x12\x19\n" +
 	"\bnext_hop\x18\x15 \x01(\tR\anextHop\x12\x16\n" +
 	"\x06damped\x18\x16 \x01(\bR\x06damped\x12\x1a\n" +
-	"\bfamilies\x18\x17 \x03(\tR\bfamilies\"\xb0\x03\n" +
+	"\bfamilies\x18\x17 \x03(\tR\bfamilies\x12\x1a\n" +
+	"\bexternal\x18\x18 \x01(\bR\bexternal\x12\x16\n" +
+	"\x06import\x18\x19 \x03(\tR\x06import\x12\x16\n" +
+	"\x06export\x18\x1a \x03(\tR\x06export\x129\n" +
+	"\x19max_prefixes_warn_percent\x18\x1b \x01(\rR\x16maxPrefixesWarnPercent\x12;\n" +
+	"\x1amax_prefixes_retry_seconds\x18\x1c \x01(\rR\x17maxPrefixesRetrySeconds\x12\x1c\n" +
+	"\trecursive\x18\x1d \x01(\bR\trecursive\"\xf2\x03\n" +
 	"\x03Bfd\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\tR\x05since\x12\x1e\n" +
@@ -2596,7 +2671,9 @@ const file_agent_proto_rawDesc = "" +
 	" \x01(\bR\x03off\x12\x18\n" +
 	"\aignored\x18\v \x01(\rR\aignored\x12%\n" +
 	"\x0eignored_reason\x18\f \x01(\tR\rignoredReason\x12\x18\n" +
-	"\aproblem\x18\r \x01(\tR\aproblem\"}\n" +
+	"\aproblem\x18\r \x01(\tR\aproblem\x12$\n" +
+	"\rauthenticated\x18\x0e \x01(\bR\rauthenticated\x12\x1a\n" +
+	"\bmultihop\x18\x0f \x01(\bR\bmultihop\"}\n" +
 	"\vFamilyCount\x12\x16\n" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x1a\n" +
 	"\breceived\x18\x02 \x01(\rR\breceived\x12\x1a\n" +
