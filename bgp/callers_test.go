@@ -196,14 +196,14 @@ func TestRemember(t *testing.T) {
 	k.earlier = map[string][]netip.Addr{"any": {addr("10.0.0.1"), addr("10.9.0.1"), addr("10.0.0.2"), addr("10.0.0.3")}, "gone": {addr("10.0.0.4")}}
 	k.set(nil)
 	k.set([]Range{{Name: "any", Prefix: pfx("10.0.0.0/24"), Most: 2}})
-	if got := fmt.Sprint(k.list()); got != "map[any:{[10.0.0.1 10.0.0.2] false}]" {
+	if got := fmt.Sprint(k.list()); got != "map[any:{[10.0.0.1 10.0.0.2] false false}]" {
 		t.Error(got)
 	}
 	k.sweep(func(netip.Addr) (is, was bool) { return false, true })
 	k.known[addr("10.0.0.1")].seen = time.Now().Add(-forgotten - time.Second)
 	k.sweep(func(netip.Addr) (is, was bool) { return false, true })
 	k.set(k.ranges)
-	if got := fmt.Sprint(k.list()); got != "map[any:{[10.0.0.2] false}]" {
+	if got := fmt.Sprint(k.list()); got != "map[any:{[10.0.0.2] false false}]" {
 		t.Error(got)
 	}
 }
