@@ -3,8 +3,11 @@ package interop
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/podroute/podroute/internal/nstest"
@@ -244,4 +247,80 @@ func TestMultihopBFD(t *testing.T) {
 	b.ways(t, "replace", 1)
 	b.router.Established(waitSession)
 	b.leads(t, p, 1)
+}
+
+// TestMultihopOSPF: the way to the router is another daemon's, BIRD's by OSPF, over IPv6 through link-local addresses. It loses a
+// link, and then ends.
+func TestMultihopOSPF(t *testing.T) {
+	t.Parallel()
+	b := newFarAway(t, routers.BIRD, 64601, "", nil)
+	p := b.add(t, "pod-a")
+	b.ways(t, "del")
+	b.leads(t, p)
+	for i, ns := range b.betweens {
+		ospf(t, ns, "10.255.3."+fmt.Sprint(i+1), "south", fmt.Sprintf("route 10.255.1.1/32 via 10.1.%d.0;", i+1), fmt.Sprintf("route fd00:255:1::1/128 via fd00:0:1:%d::;", i+1))
+	}
+	daemon := ospf(t, b.NS, "10.255.2.1", "eth*", "", "")
+	links := func(want ...string) {
+		t.Helper()
+		for f, prefix := range outside {
+			nstest.Within(t, 2*waitRoute, func() error {
+				out, err := b.Try(fmt.Sprintf("ip %s route show %v proto 179", []string{"-4", "-6"}[f], prefix))
+				if err != nil {
+					return err
+				}
+				got, words := []string{}, strings.Fields(out)
+				for i, w := range words {
+					if w == "dev" {
+						got = append(got, words[i+1])
+					}
+				}
+				slices.Sort(got)
+				if !slices.Equal(got, want) {
+					others, _ := b.Try("ip route show proto bird")
+					return fmt.Errorf("%v leads over %v, want %v:\n%s%s", prefix, got, want, out, others)
+				}
+				return nil
+			})
+		}
+	}
+	links("eth1", "eth2")
+	nstest.Within(t, waitRoute, func() error {
+		return pings(p, []netip.Addr{netip.MustParseAddr("10.244.77.1"), netip.MustParseAddr("fd00:244:0:77::1")})
+	})
+	b.betweens[1].Run(t, "ip link set south down")
+	links("eth1")
+	if err := daemon.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	links()
+}
+
+// ospf starts a BIRD that speaks OSPF of both families on a link, tells these static routes, and writes to the kernel what it hears.
+func ospf(t *testing.T, ns *nstest.NS, id, link, four, six string) *nstest.Process {
+	t.Helper()
+	dir := t.TempDir()
+	var s strings.Builder
+	fmt.Fprintf(&s, "router id %s;\nprotocol device {}\n", id)
+	for _, f := range []struct{ family, version, static string }{{"ipv4", "v2", four}, {"ipv6", "v3", six}} {
+		fmt.Fprintf(&s, "protocol kernel { merge paths on; %s { import none; export where source ~ [RTS_OSPF, RTS_OSPF_IA, RTS_OSPF_EXT1, RTS_OSPF_EXT2]; }; }\n", f.family)
+		fmt.Fprintf(&s, "protocol static { %s; %s }\n", f.family, f.static)
+		fmt.Fprintf(&s, "protocol ospf %s { ecmp on; merge external on; %s { import all; export where source = RTS_STATIC; }; area 0 { interface %q { type ptp; hello 1; dead count 4; }; }; }\n", f.version, f.family, link)
+	}
+	conf := filepath.Join(dir, "bird.conf")
+	if err := os.WriteFile(conf, []byte(s.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out := &nstest.Output{}
+	p, err := ns.Launch(t.Context(), out, "bird", "-f", "-c", conf, "-s", filepath.Join(dir, "bird.ctl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Stop()
+		if t.Failed() {
+			t.Logf("bird %s:\n%s", id, out)
+		}
+	})
+	return p
 }
