@@ -3,6 +3,7 @@ package interop
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -109,6 +110,17 @@ spec: {peers: %s, aggregates: [10.244.64.0/20, "fd00:244::/56"], summaryOnly: %t
 				if err := unreachable(r.node, p, true); err != nil {
 					t.Errorf("%v is told: %v", p, err)
 				}
+				r.shows(t, "--advertised", p, func(byPeer map[string]route) error {
+					for peer, x := range byPeer {
+						if !x.Aggregate || !strings.HasSuffix(peer, "-spine") {
+							return fmt.Errorf("want an aggregate, told to the spine alone, and %s is told %+v", peer, x)
+						}
+					}
+					if len(byPeer) == 0 {
+						return errors.New("nobody is told")
+					}
+					return nil
+				})
 			}
 		}
 		parts := func(told bool) {

@@ -69,6 +69,8 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{"status --run-dir /nonexistent", 1, "start it with podroute agent"},
 		{"status -o xml", 2, "use one of table, json, yaml"},
+		{"peers -o xml", 2, "use one of table, json, yaml, wide"},
+		{"doctor -o wide", 2, "use one of table, json, yaml"},
 		{"status --nonsense", 2, "unknown flag"},
 		{"peers tor", 2, "unknown command"},
 		{"nonsense", 2, "unknown command"},

@@ -26,6 +26,7 @@ type route struct {
 	State       string   `json:"state"`
 	Why         string   `json:"why"`
 	Problem     string   `json:"problem"`
+	Aggregate   bool     `json:"aggregate"`
 }
 
 // attributes are a route's in one line; what is absent is a dash.
