@@ -3,6 +3,7 @@ package interop
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -89,8 +90,45 @@ func TestInteropTTLSecurity(t *testing.T) {
 func TestInteropPassive(t *testing.T) {
 	t.Parallel()
 	routers.Feature{Name: "sessions: we wait for the router to call (passive)"}.Each(t, func(t *testing.T, kind routers.Kind) {
-		newRack(t, rackOptions{kind: kind, nodes: 1, peer: "  passive: true\n"}).exchanged(t, 1)
+		r := newRack(t, rackOptions{kind: kind, nodes: 1, peer: "  passive: true\n", tor: func(tor *nstest.NS) {
+			tor.Run(t, "nft add table inet calls", "nft add counter inet calls ours",
+				"nft add chain inet calls in { type filter hook prerouting priority -300 ; }",
+				"nft add rule inet calls in tcp dport 179 tcp flags & (syn | ack) == syn counter name ours")
+		}})
+		n := r.nodes[0]
+		r.exchanged(t, 1)
+		// Nor does it call when its session is lost and the router does not call either.
+		r.tor.Run(t, "nft add chain inet calls out { type filter hook output priority 0 ; }", "nft add rule inet calls out tcp dport 179 drop")
+		n.Run(t, "ss -K dst 10.0.1.0")
+		time.Sleep(10 * time.Second) // others call again within seven seconds
+		if s := n.session(t, "tor"); s.State == "Established" {
+			t.Errorf("the session was not lost: %+v", s)
+		}
+		if calls := called(t, r.tor); calls != 0 {
+			t.Errorf("the node has called %d times", calls)
+		}
+		err := n.Do(func() error { // one call shows that calls are counted
+			c, err := net.DialTimeout("tcp", "10.0.1.0:179", 5*time.Second)
+			if err == nil {
+				err = c.Close()
+			}
+			return err
+		})
+		if calls := called(t, r.tor); calls == 0 {
+			t.Errorf("a call is not counted: %v", err)
+		}
 	})
+}
+
+// called is how many packets that open a connection have come to a router.
+func called(t *testing.T, tor *nstest.NS) (calls int) {
+	t.Helper()
+	out := tor.Run(t, "nft list counter inet calls ours")
+	_, text, _ := strings.Cut(out, "packets ")
+	if _, err := fmt.Sscan(text, &calls); err != nil {
+		t.Fatalf("%q: %v", out, err)
+	}
+	return calls
 }
 
 func TestInteropLocalAS(t *testing.T) {
