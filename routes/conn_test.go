@@ -188,8 +188,8 @@ func TestPlainUser(t *testing.T) {
 // FuzzMessages feeds the parsers with anything.
 func FuzzMessages(f *testing.F) {
 	g := &group{id: idBase + 1, set: &set{src: netip.MustParseAddr("10.0.0.1")}}
-	multi := &group{set: &set{members: []member{{hopKey{addr("10.0.0.1"), 1, unix.AF_INET}, 1}, {hopKey{addr("fe80::1"), 2, unix.AF_INET6}, 2}}}}
-	h := &hop{idBase + 1, hopKey{addr("fe80::1"), 2, unix.AF_INET6}}
+	multi := &group{set: &set{members: []member{{hopKey{addr("10.0.0.1"), 1, unix.AF_INET, false}, 1}, {hopKey{addr("fe80::1"), 2, unix.AF_INET6, false}, 2}}}}
+	h := &hop{idBase + 1, hopKey{addr("fe80::1"), 2, unix.AF_INET6, false}}
 	f.Add(datagram(func(w *writer) { addRoute(w, 0, netip.MustParsePrefix("10.0.0.0/24"), g) }, func(w *writer) { addRoute(w, 0, netip.MustParsePrefix("10.0.0.0/24"), multi) }))
 	f.Add(datagram(func(w *writer) { addHop(w, h) }, func(w *writer) {
 		putGroup(w, &change{group: &group{id: 7}, set: &set{hashing: Hashing{Buckets: 8}}, live: []share{{h, 1}, {h, 256}}})

@@ -76,13 +76,15 @@ func routeTarget(w *writer, dst netip.Prefix, g *group) {
 	case g.set.unreachable:
 	case len(g.set.members) == 1:
 		m := g.set.members[0]
+		head := w.buf[w.at+unix.SizeofNlMsghdr:]
+		native.PutUint32(head[unix.SizeofRtMsg-4:], uint32(m.flags()))
 		writeHop(w, dst, m)
 		w.u32(unix.RTA_OIF, uint32(m.link))
 	default:
 		all := w.nest(unix.RTA_MULTIPATH)
 		for _, m := range g.set.members {
 			at := len(w.buf)
-			w.raw(0, 0, 0, byte(m.weight-1)) // struct rtnexthop: length, flags, weight less one, link
+			w.raw(0, 0, m.flags(), byte(m.weight-1)) // struct rtnexthop: length, flags, weight less one, link
 			w.buf = native.AppendUint32(w.buf, uint32(m.link))
 			writeHop(w, dst, m)
 			native.PutUint16(w.buf[at:], uint16(len(w.buf)-at))
@@ -108,7 +110,8 @@ func writeHop(w *writer, dst netip.Prefix, m member) {
 // addHop asks for a nexthop object.
 func addHop(w *writer, h *hop) {
 	w.begin(unix.RTM_NEWNEXTHOP, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
-	w.raw(h.key.family, 0, protocol, 0, 0, 0, 0, 0)
+	w.raw(h.key.family, 0, protocol, 0)
+	w.buf = native.AppendUint32(w.buf, uint32(h.key.flags()))
 	w.u32(unix.NHA_ID, h.id)
 	w.u32(unix.NHA_OIF, uint32(h.key.link))
 	if h.key.addr.IsValid() {
@@ -213,7 +216,7 @@ func parseRoute(body []byte, withHops bool) (routeMessage, bool) {
 	}
 	r.odd = r.odd || r.partial
 	if withHops && r.hops == nil && r.link != 0 && r.kind == unix.RTN_UNICAST && !wrapped {
-		r.hops = []NextHop{{Addr: router, Link: r.link, Weight: 1}}
+		r.hops = []NextHop{{Addr: router, Link: r.link, Weight: 1, OnLink: flags&unix.RTNH_F_ONLINK != 0}}
 	}
 	r.dst = netip.PrefixFrom(addr, bits)
 	known := family == unix.AF_INET || family == unix.AF_INET6
@@ -238,7 +241,7 @@ func multipath(b []byte) []NextHop {
 		if size < unix.SizeofRtNexthop || size > len(b) {
 			break
 		}
-		h := NextHop{Weight: int(b[3]) + 1, Link: int(u32(b[4:]))}
+		h := NextHop{Weight: int(b[3]) + 1, Link: int(u32(b[4:])), OnLink: b[2]&unix.RTNH_F_ONLINK != 0}
 		wrapped := false
 		for typ, val := range attrs(b[unix.SizeofRtNexthop:size]) {
 			switch typ {
@@ -283,7 +286,7 @@ func parseObject(body []byte) (objectMessage, bool) {
 		return o, false
 	}
 	o.key.family, o.protocol = body[0], body[2]
-	o.odd = u32(body[4:])&unix.RTNH_F_ONLINK != 0
+	o.key.onlink = u32(body[4:])&unix.RTNH_F_ONLINK != 0
 	for typ, val := range attrs(body[sizeofNhmsg:]) {
 		switch typ {
 		case unix.NHA_ID:

@@ -96,7 +96,7 @@ func resolved(objects []objectMessage) map[uint32][]NextHop {
 	byID := map[uint32][]NextHop{}
 	for _, o := range objects {
 		if o.group == nil {
-			byID[o.id] = []NextHop{{Addr: o.key.addr, Link: o.key.link, Weight: 1}}
+			byID[o.id] = []NextHop{{Addr: o.key.addr, Link: o.key.link, Weight: 1, OnLink: o.key.onlink}}
 		}
 	}
 	for _, o := range objects {

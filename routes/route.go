@@ -14,6 +14,7 @@ type NextHop struct {
 	Addr   netip.Addr // the router; the zero Addr where the destination itself is on the link. A zone is ignored: Link says it
 	Link   int        // interface index
 	Weight int        // share of the flows among the next hops of a set, 1 to 256; 0 means 1
+	OnLink bool       // Addr is a neighbour on the link although none of the link's subnets holds it
 }
 
 // A Route leads to a prefix through a set of next hops, or says that the prefix cannot be reached.

@@ -19,9 +19,18 @@ type hopKey struct {
 	addr   netip.Addr
 	link   int
 	family byte
+	onlink bool
 }
 
-func (k hopKey) nextHop() NextHop { return NextHop{Addr: k.addr, Link: k.link} }
+func (k hopKey) nextHop() NextHop { return NextHop{Addr: k.addr, Link: k.link, OnLink: k.onlink} }
+
+// flags are those of the kernel's next hop.
+func (k hopKey) flags() byte {
+	if k.onlink {
+		return unix.RTNH_F_ONLINK
+	}
+	return 0
+}
 
 // member is a next hop in a set.
 type member struct {
@@ -30,7 +39,7 @@ type member struct {
 }
 
 func compareMembers(a, b member) int {
-	return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.link, b.link), cmp.Compare(a.family, b.family))
+	return cmp.Or(a.addr.Compare(b.addr), cmp.Compare(a.link, b.link), cmp.Compare(a.family, b.family), cmp.Compare(a.flags(), b.flags()))
 }
 
 // set is what a route leads to: next hops and a source, or nothing. Equal sets are one *set. The
@@ -117,7 +126,7 @@ func (s *sets) of(r *Route, seen recent) (*set, error) {
 }
 
 func newMember(n NextHop, v4 bool) (member, error) {
-	m := member{hopKey{n.Addr.Unmap().WithZone(""), n.Link, unix.AF_INET6}, max(n.Weight, 1)}
+	m := member{hopKey{n.Addr.Unmap().WithZone(""), n.Link, unix.AF_INET6, n.OnLink && n.Addr.IsValid()}, max(n.Weight, 1)}
 	if !m.addr.IsValid() && v4 || m.addr.Is4() {
 		m.family = unix.AF_INET
 	}
@@ -169,7 +178,7 @@ func (s *sets) intern(f form) *set {
 	}
 	s.key = appendAddr(s.key, f.src)
 	for _, m := range s.members {
-		s.key = appendAddr(append(s.key, m.family), m.addr)
+		s.key = appendAddr(append(s.key, m.family, m.flags()), m.addr)
 		s.key = native.AppendUint32(s.key, uint32(m.link))
 		s.key = native.AppendUint16(s.key, uint16(m.weight))
 	}

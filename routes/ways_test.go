@@ -28,6 +28,9 @@ func (w *world) ways(t *testing.T) []string {
 		text := fmt.Sprintf("%v metric %d", x.Dst, x.Metric)
 		for _, h := range x.NextHops {
 			text += fmt.Sprintf(", %v on %s weight %d", h.Addr, names[h.Link], h.Weight)
+			if h.OnLink {
+				text += " onlink"
+			}
 		}
 		if !strings.HasPrefix(text, "10.0.") && !strings.HasPrefix(text, "fe80") && !strings.HasPrefix(text, "fd00") {
 			got = append(got, text)
@@ -49,12 +52,14 @@ func TestWays(t *testing.T) {
 			"ip route add 10.9.0.0/24 via 10.0.0.9 metric 7", "ip route add 10.9.0.0/24 via 10.0.1.9 proto static",
 			"ip route add 10.9.1.0/24 proto ospf nexthop via 10.0.0.8 weight 3 nexthop via 10.0.1.8",
 			"ip route add unreachable 10.9.2.0/24", "ip route add 10.9.3.0/24 dev up1", "ip route add 10.9.4.0/24 via inet6 fd00:1::9",
+			"ip route add 10.9.5.0/24 via 192.0.2.9 dev up0 onlink", "ip nexthop add id 7 via 192.0.2.9 dev up0 onlink", "ip route add 10.9.6.0/24 nhid 7",
 			"ip -6 route add fd09::/64 via fd00:0::9", "ip -6 route add fd09:1::/64 proto isis nexthop via fd00:0::8 nexthop via fe80::8 dev up1",
 		)
 		want := []string{
 			"10.9.0.0/24 metric 0, 10.0.1.9 on up1 weight 1", "10.9.0.0/24 metric 7, 10.0.0.9 on up0 weight 1",
 			"10.9.1.0/24 metric 0, 10.0.0.8 on up0 weight 3, 10.0.1.8 on up1 weight 1", "10.9.2.0/24 metric 0",
 			"10.9.3.0/24 metric 0, invalid IP on up1 weight 1", "10.9.4.0/24 metric 0, fd00:1::9 on up1 weight 1",
+			"10.9.5.0/24 metric 0, 192.0.2.9 on up0 weight 1 onlink", "10.9.6.0/24 metric 0, 192.0.2.9 on up0 weight 1 onlink",
 			"fd09::/64 metric 1024, fd00::9 on up0 weight 1", "fd09:1::/64 metric 1024, fd00::8 on up0 weight 1, fe80::8 on up1 weight 1",
 		}
 		if diff := gocmp.Diff(want, w.ways(t)); diff != "" {

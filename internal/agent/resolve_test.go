@@ -17,6 +17,9 @@ func hopsText(hops []routes.NextHop) string {
 	var parts []string
 	for _, h := range hops {
 		text := fmt.Sprintf("%v@%d", h.Addr, h.Link)
+		if h.OnLink {
+			text += "!"
+		}
 		if h.Weight != 0 {
 			text += fmt.Sprintf("*%d", h.Weight)
 		}
@@ -40,7 +43,8 @@ func way(t *testing.T, s string) routes.Way {
 		if !ok {
 			continue
 		}
-		h := routes.NextHop{Weight: 1}
+		h := routes.NextHop{Weight: 1, OnLink: strings.HasSuffix(link, "!")}
+		link = strings.TrimSuffix(link, "!")
 		if addr != "" {
 			h.Addr = netip.MustParseAddr(addr)
 		}
@@ -68,7 +72,7 @@ func TestResolve(t *testing.T) {
 		"10.0.1.0/31 @2", "10.255.0.0/16 metric 5 10.0.1.0@2", "10.255.1.0/24 10.0.1.0@2 10.0.2.0@3", "10.255.2.0/24 10.0.1.0@2", "10.255.3.0/24 10.0.1.0@2*3 10.0.2.0@3",
 		"10.255.4.0/24 metric 1 10.0.3.0@4", "10.255.4.0/24 metric 2 10.0.2.0@3", "10.255.5.0/24 10.0.3.0@4", "10.255.6.0/24 metric 1",
 		"10.255.7.0/24 @3", "10.255.8.0/24 fe80::9@2", "10.255.9.0/24 10.0.2.0@3 10.0.3.0@4", "10.255.10.0/24 10.0.9.1@5", "10.255.11.0/24 10.0.2.0@3",
-		"fd00:255::/32 fe80::9@2",
+		"fd00:255::/32 fe80::9@2", "10.255.12.0/24 192.0.2.9@3!",
 	}
 	for _, c := range []struct{ name, vias, want, problem string }{
 		{"on a link", "10.0.1.0", "10.0.1.0@2", ""},
@@ -87,6 +91,7 @@ func TestResolve(t *testing.T) {
 		{"nor one to pods", "10.255.10.1", "", "next hop 10.255.10.1 of peer multihop: this host's route to 10.255.10.0/24 leads to no router"},
 		{"a route without a router", "10.255.7.9", "10.255.7.9@3", ""},
 		{"a router of the other family", "10.255.8.1", "fe80::9@2", ""},
+		{"a router that is on no subnet of its link", "10.255.12.1", "192.0.2.9@3!", ""},
 		{"IPv6", "fd00:255:1::1", "fe80::9@2", ""},
 		{"one of two", "10.255.200.1 192.0.2.1", "10.0.1.0@2", "next hop 192.0.2.1 of peer multihop " + far + fmt.Sprintf(mend, "192.0.2.1")},
 		{"our own address", "10.255.2.1", "", "next hop 10.255.2.1 of peer multihop: it is an address of this node itself"},

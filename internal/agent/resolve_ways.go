@@ -65,7 +65,7 @@ func (w *ways) find(addr netip.Addr) ([]routes.NextHop, error) {
 			case !h.Addr.IsValid():
 				h.Addr = addr
 			}
-			hops = append(hops, routes.NextHop{Addr: h.Addr.WithZone(""), Link: h.Link, Weight: max(h.Weight, 1)})
+			hops = append(hops, routes.NextHop{Addr: h.Addr.WithZone(""), Link: h.Link, Weight: max(h.Weight, 1), OnLink: h.OnLink})
 		}
 		if len(hops) > 0 {
 			return hops, nil
