@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podroute/podroute/config"
@@ -118,7 +119,9 @@ func report(ready bool) config.NodeReport {
 			Families: []config.SessionFamily{{Family: "IPv4", Received: 5, Accepted: 5, Advertised: 1}},
 		}},
 	}
+	r.Sessions = &config.Sessions{Healthy: true, Reason: "AllEstablished", Message: "every session is established"}
 	if !ready {
+		r.Sessions = &config.Sessions{Reason: "NotEstablished", Message: "session tor1: hold timer expired", Concerned: []string{"tor1"}}
 		r.Reason, r.Message = "SessionsDown", "0 of 1 sessions established, 1 needed; not established: tor1 (192.0.2.254): hold timer expired"
 		r.Routing.Established = 0
 		s := &r.Routing.Sessions[0]
@@ -136,6 +139,14 @@ func TestLife(t *testing.T) {
 	l.Eventually("the network is unavailable", within, func() bool {
 		c := l.condition()
 		return c.Status == corev1.ConditionTrue && c.Reason == "PodrouteSessionsDown" && strings.Contains(c.Message, "hold timer expired")
+	})
+	l.Eventually("the NodeRouting names the session", within, func() bool {
+		all := l.routings()
+		if len(all) != 1 {
+			return false
+		}
+		c := apimeta.FindStatusCondition(all[0].Status.Conditions, config.ConditionSessions)
+		return c != nil && c.Status == metav1.ConditionFalse && c.Reason == "NotEstablished" && strings.Contains(c.Message, "tor1: hold timer expired")
 	})
 	const all = "example.com/other node.kubernetes.io/not-ready podroute.io/not-ready"
 	if got := l.taints(); got != all {
@@ -155,8 +166,9 @@ func TestLife(t *testing.T) {
 	}
 	l.Eventually("the NodeRouting tells it", within, func() bool {
 		all := l.routings()
-		return len(all) == 1 && all[0].Name == "n1" && all[0].Status.Established == 1 && len(all[0].Status.Conditions) == 1 &&
-			all[0].Status.Conditions[0].Status == metav1.ConditionTrue
+		return len(all) == 1 && all[0].Name == "n1" && all[0].Status.Established == 1 && len(all[0].Status.Conditions) == 2 &&
+			apimeta.IsStatusConditionTrue(all[0].Status.Conditions, config.ConditionReady) &&
+			apimeta.IsStatusConditionTrue(all[0].Status.Conditions, config.ConditionSessions)
 	})
 	r := l.routings()[0]
 	if len(r.OwnerReferences) != 1 || r.OwnerReferences[0].UID != node.UID {
