@@ -289,6 +289,25 @@ func TestRedialsSoonAfterALoss(t *testing.T) {
 	}
 }
 
+// A neighbour that ends its first session within seconds may call again at once.
+func TestCallsAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	us, torNS := pair(t)
+	peer := passive()
+	peer.GracefulRestart = false
+	p, _ := speak(t, us, nil, peer)
+	r := dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
+	p.established("tor")
+	_ = r.Close()
+	nstest.Within(t, 3*time.Second, func() error { // gobgp refuses calls for five seconds
+		s, err := dialWith(torNS, "10.0.0.1", "10.0.0.2", "")
+		if err == nil {
+			follow(t, s)
+		}
+		return err
+	})
+}
+
 // One wrong peer is named; the others work.
 func TestBadPeersDoNotHarm(t *testing.T) {
 	t.Parallel()

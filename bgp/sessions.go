@@ -16,8 +16,9 @@ import (
 
 const (
 	// settled is how long a session must have lasted for its neighbour to be dialled again at once when it
-	// is lost; one that fails sooner is left to gobgp's pace of one attempt in seven seconds.
+	// is lost; one that fails sooner is left to gobgp's pace of one attempt in seven seconds, but for once in a while.
 	settled = 10 * time.Second
+	pardon  = time.Minute
 	// softOutDelay is when all is sent again to a neighbour that came up while others' routes arrived: it may
 	// have missed some (see docs/adr/0012).
 	softOutDelay = 500 * time.Millisecond
@@ -72,6 +73,7 @@ type session struct {
 type history struct {
 	from    time.Time // see heed
 	flaps   int
+	hurried time.Time     // when it was last dialled again at once though its session had not lasted
 	shutOut time.Time     // when it last sent too many prefixes
 	penalty time.Duration // for how long it stayed out then
 	note    note          // the last NOTIFICATION

@@ -75,6 +75,18 @@ func (s *sessions) back(x *session) {
 	}
 }
 
+// atOnce says whether a neighbour that was lost is replaced at once: where its session had lasted, and now and then where it had not.
+func (x *session) atOnce(lasted time.Duration) bool {
+	if lasted > settled {
+		return true
+	}
+	if time.Since(x.hurried) < pardon {
+		return false
+	}
+	x.hurried = time.Now()
+	return true
+}
+
 // down notes why a session was lost and what becomes of its routes.
 func (s *sessions) down(x *session, st apiutil.PeerState) {
 	addr := x.peer.Address
@@ -86,7 +98,7 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	s.agenda.cancel(addr, softOut, tell, endStale, introduce)
 	why, data := x.parted()
 	s.table.dismiss(addr, why, data)
-	if keptByGobgp := st.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART; !kept && (keptByGobgp || lasted > settled) {
+	if keptByGobgp := st.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART; !kept && (keptByGobgp || x.atOnce(lasted)) {
 		s.agenda.set(addr, redial, time.Now())
 	} else if x.partial && (!kept || !s.resend) {
 		s.agenda.set(addr, offerAll, time.Now())
