@@ -35,39 +35,7 @@ func newFarAway(t *testing.T, kind routers.Kind, as uint32, peer string, change 
 	t.Helper()
 	b := &farAway{node: newNode(t, "n1")}
 	tor := nstest.New(t)
-	tor.Run(t, "ip addr add 10.255.1.1/32 dev lo", "ip addr add fd00:255:1::1/128 dev lo", "ip addr add 10.244.77.1/32 dev lo", "ip addr add fd00:244:0:77::1/128 dev lo")
-	b.Run(t, "ip addr add 10.255.2.1/32 dev lo", "ip addr add fd00:255:2::1/128 dev lo")
-	for i := 1; i <= 2; i++ {
-		between, port, eth := nstest.New(t), fmt.Sprintf("port%d", i), fmt.Sprintf("eth%d", i)
-		b.betweens = append(b.betweens, between)
-		nstest.Veth(t, tor, port, between, "north")
-		nstest.Veth(t, between, "south", b.NS, eth)
-		between.Run(t, "sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv6.conf.all.forwarding=1",
-			fmt.Sprintf("ip addr add 10.1.%d.1/31 dev north", i), fmt.Sprintf("ip addr add fd00:0:1:%d::1/127 dev north nodad", i),
-			fmt.Sprintf("ip addr add 10.0.%d.0/31 dev south", i), fmt.Sprintf("ip addr add fd00:0:0:%d::/127 dev south nodad", i))
-		tor.Run(t, fmt.Sprintf("ip addr add 10.1.%d.0/31 dev %s", i, port), fmt.Sprintf("ip addr add fd00:0:1:%d::/127 dev %s nodad", i, port))
-		b.Run(t, fmt.Sprintf("ip addr add 10.0.%d.1/31 dev %s", i, eth), fmt.Sprintf("ip addr add fd00:0:0:%d::1/127 dev %s nodad", i, eth))
-		for _, p := range []string{"10.255.1.1/32", "10.244.77.0/24"} {
-			between.Run(t, fmt.Sprintf("ip route add %s via 10.1.%d.0", p, i))
-		}
-		for _, p := range []string{"10.255.2.1/32", "10.244.1.0/24"} {
-			between.Run(t, fmt.Sprintf("ip route add %s via 10.0.%d.1", p, i))
-		}
-		for _, p := range []string{"fd00:255:1::1/128", "fd00:244:0:77::/64"} {
-			between.Run(t, fmt.Sprintf("ip route add %s via fd00:0:1:%d::", p, i))
-		}
-		for _, p := range []string{"fd00:255:2::1/128", "fd00:244:0:1::/64"} {
-			between.Run(t, fmt.Sprintf("ip route add %s via fd00:0:0:%d::1", p, i))
-		}
-	}
-	for _, p := range []string{"10.255.2.1/32", "10.244.1.0/24"} {
-		tor.Run(t, "ip route add "+p+" nexthop via 10.1.1.1 nexthop via 10.1.2.1")
-	}
-	for _, p := range []string{"fd00:255:2::1/128", "fd00:244:0:1::/64"} {
-		tor.Run(t, "ip route add "+p+" metric 1 nexthop via fd00:0:1:1::1 nexthop via fd00:0:1:2::1")
-	}
-	b.ways(t, "replace", 0, 1)
-	b.Run(t, "ip route add default via 10.0.1.0", "ip route add default via fd00:0:0:1::")
+	b.wire(t, tor)
 	c := routers.Config{AS: torAS, RouterID: netip.MustParseAddr("10.255.1.1"), Announce: outside}
 	for i := range torLoopbacks {
 		n := routers.Neighbor{Address: netip.MustParseAddr(nodeLoopbacks[i]), AS: as, Local: netip.MustParseAddr(torLoopbacks[i]), OwnFamily: true}
@@ -83,7 +51,15 @@ func newFarAway(t *testing.T, kind routers.Kind, as uint32, peer string, change 
 	if as != torAS {
 		peer += "  multihopTTL: 5\n"
 	}
-	b.configure(t, "multihop.yaml", fmt.Sprintf(`
+	b.configure(t, "multihop.yaml", fmt.Sprintf(farAwayManifests, as, peer))
+	b.start(t)
+	b.router.Established(waitSession)
+	b.ready(t)
+	return b
+}
+
+// farAwayManifests take the node's AS, and lines for both BGPPeers.
+const farAwayManifests = `
 apiVersion: podroute.io/v1alpha1
 kind: RouterConfig
 metadata: {name: default}
@@ -112,11 +88,41 @@ kind: Node
 metadata: {name: n1}
 spec: {podCIDRs: [10.244.1.0/24, "fd00:244:0:1::/64"]}
 status: {addresses: [{type: InternalIP, address: 10.255.2.1}, {type: InternalIP, address: "fd00:255:2::1"}]}
-`, as, peer))
-	b.start(t)
-	b.router.Established(waitSession)
-	b.ready(t)
-	return b
+`
+
+// wire puts the routers between, with all static routes.
+func (b *farAway) wire(t *testing.T, tor *nstest.NS) {
+	t.Helper()
+	tor.Run(t, "ip addr add 10.255.1.1/32 dev lo", "ip addr add fd00:255:1::1/128 dev lo", "ip addr add 10.244.77.1/32 dev lo", "ip addr add fd00:244:0:77::1/128 dev lo")
+	b.Run(t, "ip addr add 10.255.2.1/32 dev lo", "ip addr add fd00:255:2::1/128 dev lo")
+	for i := 1; i <= 2; i++ {
+		between, port, eth := nstest.New(t), fmt.Sprintf("port%d", i), fmt.Sprintf("eth%d", i)
+		b.betweens = append(b.betweens, between)
+		nstest.Veth(t, tor, port, between, "north")
+		nstest.Veth(t, between, "south", b.NS, eth)
+		between.Run(t, "sysctl -qw net.ipv4.ip_forward=1", "sysctl -qw net.ipv6.conf.all.forwarding=1",
+			fmt.Sprintf("ip addr add 10.1.%d.1/31 dev north", i), fmt.Sprintf("ip addr add fd00:0:1:%d::1/127 dev north nodad", i),
+			fmt.Sprintf("ip addr add 10.0.%d.0/31 dev south", i), fmt.Sprintf("ip addr add fd00:0:0:%d::/127 dev south nodad", i))
+		tor.Run(t, fmt.Sprintf("ip addr add 10.1.%d.0/31 dev %s", i, port), fmt.Sprintf("ip addr add fd00:0:1:%d::/127 dev %s nodad", i, port))
+		b.Run(t, fmt.Sprintf("ip addr add 10.0.%d.1/31 dev %s", i, eth), fmt.Sprintf("ip addr add fd00:0:0:%d::1/127 dev %s nodad", i, eth))
+		for _, hop := range []struct {
+			to  []string
+			via string
+		}{
+			{[]string{"10.255.1.1/32", "10.244.77.0/24"}, fmt.Sprintf("10.1.%d.0", i)}, {[]string{"10.255.2.1/32", "10.244.1.0/24"}, fmt.Sprintf("10.0.%d.1", i)},
+			{[]string{"fd00:255:1::1/128", "fd00:244:0:77::/64"}, fmt.Sprintf("fd00:0:1:%d::", i)}, {[]string{"fd00:255:2::1/128", "fd00:244:0:1::/64"}, fmt.Sprintf("fd00:0:0:%d::1", i)},
+		} {
+			between.Run(t, "ip route add "+hop.to[0]+" via "+hop.via, "ip route add "+hop.to[1]+" via "+hop.via)
+		}
+	}
+	for _, p := range []string{"10.255.2.1/32", "10.244.1.0/24"} {
+		tor.Run(t, "ip route add "+p+" nexthop via 10.1.1.1 nexthop via 10.1.2.1")
+	}
+	for _, p := range []string{"fd00:255:2::1/128", "fd00:244:0:1::/64"} { // before what the router finds of the same
+		tor.Run(t, "ip route add "+p+" metric 1 nexthop via fd00:0:1:1::1 nexthop via fd00:0:1:2::1")
+	}
+	b.ways(t, "replace", 0, 1)
+	b.Run(t, "ip route add default via 10.0.1.0", "ip route add default via fd00:0:0:1::")
 }
 
 // ways sets the node's static routes to the router: replace over these of its two links, or del.
