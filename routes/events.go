@@ -95,8 +95,9 @@ func (f *FIB) linkEvent(h header, body []byte) bool {
 	}
 	is := linkState{l.Name, l.Up, l.MTU}
 	f.seen.links[l.Index] = is
-	f.again = f.again || is.up && !was.up
-	return !pod && (!known || was != is)
+	differs := f.readers.hear(l.Index, is)
+	f.again = f.again || is.up && (!was.up || differs)
+	return !pod && (!known || was != is || differs)
 }
 
 // podLink reports whether this is what package cni names a pod's link: it is of no interest here.

@@ -46,6 +46,7 @@ type FIB struct {
 	news  uint64   // counts changes by others
 	alien *foreign // what Foreign and Ways found, nil when it is out of date
 
+	readers readers
 	reading sync.Mutex
 	reader  *conn
 }
@@ -56,6 +57,7 @@ func New(o Options) (*FIB, error) {
 	f := &FIB{
 		log: o.Log, inline: o.writtenOut, changed: make(chan struct{}, 1), stirred: make(chan struct{}, 1), calm: cmp.Or(o.calm, mergeAfter),
 		table: newTable(), sets: newSets(), image: newImage(0), keep: true, dirty: true, seen: newSurroundings(),
+		readers: readers{turned: map[int]bool{}},
 	}
 	var err error
 	if f.conn, err = dial(); err != nil {

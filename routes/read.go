@@ -11,9 +11,13 @@ import (
 
 // Links lists the network interfaces and their addresses, by index.
 func (f *FIB) Links(ctx context.Context) ([]Link, error) {
+	before := f.readers.count()
 	links, addrs, err := f.dumpLinks(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if f.readers.tell(links, before) {
+		f.signal()
 	}
 	slices.SortFunc(links, func(a, b Link) int { return a.Index - b.Index })
 	for _, a := range addrs {
