@@ -13,7 +13,7 @@ func layers() map[string][]string {
 		"cmd/podroute":     {"internal/agent", "config", "routes", "bgp/bfd"}, // doctor looks at the host where no agent runs
 		"cmd/podroute-cni": {"cni/client"},
 		"cmd/podroute-lab": {"internal/lab"},
-		"internal/agent":   {"bgp", "cni", "config", "internal/agent/agentpb", "internal/ndp", "internal/nft", "ipam", "routes", "internal/failpoint"},
+		"internal/agent":   {"bgp", "cni", "config", "internal/agent/agentpb", "internal/ndp", "internal/nft", "ipam", "routes", "internal/failpoint", "internal/prefixmap"},
 
 		// Siblings: none imports another.
 		"bgp":          {"bgp", "internal/failpoint", "internal/prefixmap"},
