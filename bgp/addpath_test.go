@@ -36,7 +36,7 @@ func TestPathsOfOneNeighbour(t *testing.T) {
 		r.send(rawbgp.Update(nil, rawbgp.Attributes(rawbgp.Origin(), rawbgp.ASPath(as...), rawbgp.NextHop(addr(hop))), identified(id, prefix)))
 	}
 	r := dial(t, torNS, "10.0.0.1", "10.0.0.2", open)
-	if got := capabilities(r.Peer)[69]; string(got) != "\x00\x01\x01\x01" {
+	if got := r.Capabilities()[69]; string(got) != "\x00\x01\x01\x01" {
 		t.Errorf("capability is %v", got)
 	}
 	p.established("tor")

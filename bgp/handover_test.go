@@ -35,7 +35,7 @@ func TestHandOver(t *testing.T) {
 	open := tor()
 	open.GracefulRestart.Forwarding = false // it has not restarted, and does not say
 	r = dial(t, torNS, "10.0.0.1", "10.0.0.2", open)
-	if gr := capabilities(r.Peer)[64]; len(gr) < 2 || gr[0]&0x80 == 0 {
+	if gr := r.Capabilities()[64]; len(gr) < 2 || gr[0]&0x80 == 0 {
 		t.Errorf("graceful restart capability %v does not say that we have restarted", gr)
 	}
 	p.established("tor")
@@ -94,7 +94,7 @@ func TestHandOverOfBoth(t *testing.T) {
 	p.set(c)
 	p.learns("10.130.1.0/24 via 10.0.0.1")
 	r = dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
-	if gr := capabilities(r.Peer)[64]; len(gr) < 2 || gr[0]&0x80 == 0 {
+	if gr := r.Capabilities()[64]; len(gr) < 2 || gr[0]&0x80 == 0 {
 		t.Errorf("graceful restart capability %v does not say that we have restarted", gr)
 	}
 	p.established("tor")

@@ -29,7 +29,7 @@ func TestLongLived(t *testing.T) {
 		})
 	}
 	first, second := call(0, 6), call(1, 60)
-	if got, want := capabilities(first.Peer)[71], []byte{0, 1, 1, 0, 0, 0, 60}; !slices.Equal(got, want) {
+	if got, want := first.Capabilities()[71], []byte{0, 1, 1, 0, 0, 0, 60}; !slices.Equal(got, want) {
 		t.Errorf("capability is %v, want %v", got, want)
 	}
 	both, short, only := "10.130.1.0/24", "10.130.3.0/24", "10.130.4.0/24"

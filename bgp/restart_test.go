@@ -194,17 +194,6 @@ func TestStaleRoutesEnd(t *testing.T) {
 	})
 }
 
-// capabilities are those of an OPEN, by their code (RFC 5492).
-func capabilities(open []byte) map[byte][]byte {
-	out := map[byte][]byte{}
-	for params := open[10:]; len(params) >= 2; params = params[2+int(params[1]):] {
-		for caps := params[2 : 2+int(params[1])]; params[0] == 2 && len(caps) >= 2; caps = caps[2+int(caps[1]):] {
-			out[caps[0]] = append(out[caps[0]], caps[2:2+int(caps[1])]...)
-		}
-	}
-	return out
-}
-
 // Every combination of families and graceful restart: what OPEN says, and whose routes outlive the session.
 func TestFamiliesAndGracefulRestart(t *testing.T) {
 	t.Parallel()
@@ -218,7 +207,7 @@ func TestFamiliesAndGracefulRestart(t *testing.T) {
 					peer.Families, peer.GracefulRestart = fams, graceful
 					p, _ := speak(t, us, func(c *Config) { c.Restarting = restarting }, peer)
 					r := dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
-					caps := capabilities(r.Peer)
+					caps := r.Capabilities()
 					want := []byte(nil)
 					if graceful {
 						want = []byte{0x40, 20} // the N bit of RFC 8538

@@ -36,7 +36,7 @@ func TestForwardingStateOfEachFamily(t *testing.T) {
 			open := tor()
 			open.IPv4 = peer.families()[0] == IPv4
 			r := dial(t, torNS, "10.0.0.1", "10.0.0.2", open)
-			if got := capabilities(r.Peer)[64]; !slices.Equal(got, x.open) {
+			if got := r.Capabilities()[64]; !slices.Equal(got, x.open) {
 				t.Errorf("graceful restart capability is %v, want %v", got, x.open)
 			}
 			r.send(rawbgp.Announce([]uint32{65001}, addr("fd00::1"), prefixList("fd10:1::/64")), rawbgp.EndOfRIB(true))
@@ -68,7 +68,7 @@ func TestForwardingStateOfEachFamily(t *testing.T) {
 			if !open.IPv4 {
 				want = x.open
 			}
-			if got := capabilities(r.Peer)[64]; !slices.Equal(got, want) {
+			if got := r.Capabilities()[64]; !slices.Equal(got, want) {
 				t.Errorf("graceful restart capability is %v in the next session, want %v", got, want)
 			}
 			p.learns("fd10:1::/64 via fd00::1") // kept meanwhile

@@ -108,6 +108,17 @@ func (s *Session) Recv() (Received, error) {
 	return m, nil
 }
 
+// Capabilities are those of the neighbour's OPEN, by their code (RFC 5492); of several with one code, one after the other.
+func (s *Session) Capabilities() map[byte][]byte {
+	out := map[byte][]byte{}
+	for params := s.Peer[10:]; len(params) >= 2; params = params[2+int(params[1]):] {
+		for caps := params[2 : 2+int(params[1])]; params[0] == 2 && len(caps) >= 2; caps = caps[2+int(caps[1]):] {
+			out[caps[0]] = append(out[caps[0]], caps[2:2+int(caps[1])]...)
+		}
+	}
+	return out
+}
+
 // Close closes the TCP connection without a NOTIFICATION.
 func (s *Session) Close() error { return s.Conn.Close() }
 
