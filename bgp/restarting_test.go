@@ -18,7 +18,7 @@ func TestToldAtOnce(t *testing.T) {
 	r := dial(t, torNS, "10.0.0.1", "10.0.0.2", tor())
 	up := time.Now()
 	nstest.Within(t, time.Second, func() error {
-		if n := r.endsOfRIB(); n != 2 || len(r.told()) != 2 {
+		if n := r.endsOfRIB(); n < 2 || len(r.told()) != 2 { // it is asked for until gobgp heeds that, and may do so twice
 			return fmt.Errorf("told %v and %d End-of-RIBs", r.told(), n)
 		}
 		return nil
