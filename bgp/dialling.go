@@ -63,7 +63,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 		if h.table.hear(h.voice, r) {
 			return nil
 		}
-		h.sessions.heard(h.peer, r)
+		h.sessions.heard(h.voice, r)
 	} else if r.Message == saysUnknown {
 		h.callers.called(keyOf(r))
 	}
@@ -110,8 +110,9 @@ func (h *handler) WithGroup(name string) slog.Handler {
 	return &out
 }
 
-// heard turns what gobgp's log says of a neighbour into the reason why its session is not up.
-func (s *sessions) heard(peer netip.Addr, r slog.Record) {
+// heard turns what gobgp's log says of a neighbour into the reason why its session is not up. What it says of one as it was before it
+// was removed is history.
+func (s *sessions) heard(v voice, r slog.Record) {
 	switch r.Message {
 	case "hold timer expired", "failed to connect", "sent notification", "received notification", "outgoing connection IO error":
 	default:
@@ -121,21 +122,25 @@ func (s *sessions) heard(peer netip.Addr, r slog.Record) {
 	r.Attrs(func(a slog.Attr) bool { attrs[a.Key] = a.Value; return true })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x := s.byAddr[peer]
-	if x != nil && r.Message == "hold timer expired" {
-		x.silent = true
+	x := s.byAddr[v.peer]
+	if x == nil {
+		return
+	}
+	late := v.born.Before(x.from)
+	if r.Message == "hold timer expired" {
+		x.silent = x.silent || !late
 		return
 	}
 	why, text, ok := heardOf(r.Message, attrs)
-	if x != nil && ok {
+	if ok {
 		x.note = note{time.Now(), text}
-		if x.state == gobgp.BGP_FSM_ESTABLISHED && attrs["Code"].Kind() == slog.KindInt64 && attrs["Subcode"].Kind() == slog.KindInt64 {
+		if !late && x.state == gobgp.BGP_FSM_ESTABLISHED && attrs["Code"].Kind() == slog.KindInt64 && attrs["Subcode"].Kind() == slog.KindInt64 {
 			x.ending = endingOf(why, attrs["Code"].Int64(), attrs["Subcode"].Int64())
 			data, _ := attrs["Data"].Any().([]byte)
 			x.parting = notification(uint8(attrs["Code"].Int64()), uint8(attrs["Subcode"].Int64()), data)
 		}
 	}
-	if x == nil || x.state == gobgp.BGP_FSM_ESTABLISHED || x.barred || x.peer.Down {
+	if late || x.state == gobgp.BGP_FSM_ESTABLISHED || x.barred || x.peer.Down {
 		return
 	}
 	if x.reason == ReasonLost && r.Message == "sent notification" {

@@ -60,6 +60,7 @@ func (s *sessions) hand(peer netip.Addr) {
 	defer s.mu.Unlock()
 	if x := s.byAddr[peer]; x != nil {
 		x.handed = true
+		x.reason, x.text = ReasonReconfigured, "its settings have changed"
 	}
 }
 

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -74,5 +75,26 @@ func TestLastDown(t *testing.T) {
 	p.established("tor")
 	if st := p.peer("tor"); st.LastError != "" || st.LastDown != "we sent NOTIFICATION: Message Header Error, Bad Message Type" || st.Flaps != 3 {
 		t.Errorf("back: %+v", st)
+	}
+}
+
+// What was said to a neighbour as it was before it was removed is its last NOTIFICATION, and no reason why it is not up now.
+func TestLateNotification(t *testing.T) {
+	t.Parallel()
+	tab := newTable(make(chan struct{}, 1), newAgenda())
+	s := newSessions(slog.New(slog.DiscardHandler), make(chan struct{}, 1), tab)
+	peer := Peer{Name: "a", Address: addr("10.0.0.1"), AS: 1, Passive: true}
+	s.set([]Peer{peer}, false)
+	before := voice{peer: peer.Address, born: time.Now()}
+	s.heed(peer.Address, time.Now().Add(time.Nanosecond))
+	r := slog.NewRecord(time.Time{}, slog.LevelWarn, "sent notification", 0)
+	r.AddAttrs(slog.Int("Code", 6), slog.Int("Subcode", 3))
+	s.heard(before, r)
+	x := s.byAddr[peer.Address]
+	if x.reason != ReasonNone || x.note.text == "" {
+		t.Errorf("late: reason %q, note %q", x.reason, x.note.text)
+	}
+	if s.heard(voice{peer: peer.Address, born: time.Now().Add(time.Second)}, r); x.reason != ReasonNotificationSent {
+		t.Errorf("in time: reason %q", x.reason)
 	}
 }

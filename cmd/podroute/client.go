@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -38,7 +39,8 @@ func converse(ctx context.Context, dir string, fn func(context.Context, agentpb.
 		}
 		return fmt.Errorf("no agent runs on this host (%s is missing): start it with podroute agent", path)
 	}
-	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32))) // a thousand sessions with long filters are more than the usual 4 MB
 	if err != nil {
 		return fmt.Errorf("connect to the agent: %w", err)
 	}
