@@ -91,11 +91,12 @@ func (f *FIB) linkEvent(h header, body []byte) bool {
 	was, known := f.seen.links[l.Index]
 	if h.typ == unix.RTM_DELLINK {
 		delete(f.seen.links, l.Index)
+		f.readers.forget(l.Index)
 		return !pod
 	}
 	is := linkState{l.Name, l.Up, l.MTU}
 	f.seen.links[l.Index] = is
-	differs := f.readers.hear(l.Index, is)
+	differs := !pod && f.readers.hear(l.Index, is)
 	f.again = f.again || is.up && (!was.up || differs)
 	return !pod && (!known || was != is || differs)
 }

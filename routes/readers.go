@@ -3,7 +3,7 @@ package routes
 import "sync"
 
 // readers is what those who read the links, one or several, were told last. The kernel gathers what becomes of a link for up to a second: one that goes
-// down and comes back is told of once, as being what it was. Who has read it in between is told.
+// down and comes back is told of once, as being what it was. Who has read it in between is told. Pods' links are of no interest.
 type readers struct {
 	mu     sync.Mutex
 	events int // about links
@@ -22,6 +22,14 @@ func (r *readers) hear(index int, is linkState) bool {
 	return differs
 }
 
+// forget is for a link that is gone.
+func (r *readers) forget(index int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.links, index)
+	delete(r.turned, index)
+}
+
 // count counts what was heard.
 func (r *readers) count() int {
 	r.mu.Lock()
@@ -36,6 +44,9 @@ func (r *readers) tell(links []Link, before int) bool {
 	old := r.links
 	r.links = make(map[int]linkState, len(links))
 	for _, l := range links {
+		if podLink(l.Name) {
+			continue
+		}
 		is := linkState{l.Name, l.Up, l.MTU}
 		r.links[l.Index] = is
 		if was, ok := old[l.Index]; ok && was != is {
