@@ -1,7 +1,6 @@
 package interop
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -12,11 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-
-	"github.com/podroute/podroute/bgp/bfd"
-	"github.com/podroute/podroute/internal/agent/agentpb"
 	"github.com/podroute/podroute/internal/nstest"
 	"github.com/podroute/podroute/internal/rawbgp"
 )
@@ -68,7 +62,6 @@ func TestManyFlaps(t *testing.T) {
 type flapping struct {
 	*node
 	tor    *nstest.NS
-	client agentpb.AgentClient
 	routes [][]byte
 }
 
@@ -78,7 +71,8 @@ func newFlapping(t *testing.T) *flapping {
 	// Where both ends of a pair have the same number the kernel takes them for one, and tells of it only once a second.
 	f.tor.Run(t, "ip link add spare type veth peer name spare2")
 	nstest.Veth(t, f.tor, "port", f.NS, "eth0")
-	f.tor.Run(t, "ip addr add 10.0.1.0/31 dev port")
+	// What is sent while a link comes up is lost, and asked for again after a second.
+	f.tor.Run(t, "ip addr add 10.0.1.0/31 dev port", "sysctl -qw net.ipv4.neigh.port.retrans_time_ms=50")
 	f.Run(t, "ip addr add 10.0.1.1/31 dev eth0")
 	f.configure(t, "flaps.yaml", `
 apiVersion: podroute.io/v1alpha1
@@ -103,24 +97,17 @@ spec: {podCIDR: 10.244.1.0/24}
 status: {addresses: [{type: InternalIP, address: 10.0.1.1}]}
 `)
 	f.start(t)
-	conn, err := grpc.NewClient("unix:"+filepath.Join(f.dir, "run", "agent.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	f.client = agentpb.NewAgentClient(conn)
 	f.routes = [][]byte{rawbgp.Announce([]uint32{65001}, netip.MustParseAddr("10.0.1.0"), prefixes(0, flapRoutes)), rawbgp.EndOfRIB(false)}
 
 	// The neighbour's end of BFD.
-	ctx, cancel := context.WithCancel(context.Background())
-	far := bfd.New(bfd.Options{Apart: []string{"nsenter", "--net=" + f.tor.Path(), f.bin + "/podroute", "bfd"}})
-	done := make(chan struct{})
-	go func() { defer close(done); _ = far.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	interval := 100 * time.Millisecond
-	if err := far.Set(ctx, bfd.Config{Peers: []bfd.Peer{{Name: "n1", Address: netip.MustParseAddr("10.0.1.1"), MinTX: interval, MinRX: interval, Multiplier: 3}}}); err != nil {
+	file := filepath.Join(f.dir, "bird.conf")
+	conf := `router id 10.0.1.0; protocol device {}
+protocol bfd { interface "port" { interval 100 ms; multiplier 3; }; neighbor 10.0.1.1 dev "port"; }
+`
+	if err := os.WriteFile(file, []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	f.tor.Start(t, "bird", "-f", "-c", file, "-s", filepath.Join(f.dir, "bird.ctl"))
 	return f
 }
 
@@ -132,11 +119,10 @@ func (f *flapping) flap(t *testing.T, i int) {
 	if err := s.Send(f.routes...); err != nil {
 		t.Fatal(err)
 	}
-	watched := i%50 == 0 // BFD takes its time to come up
-	f.shows(t, fmt.Sprintf("flap %d", i), func(p *agentpb.Peer) bool {
-		return p.State == "Established" && len(p.Families) == 1 && p.Families[0].Accepted == flapRoutes && (!watched || p.Bfd.GetState() == "Up")
-	})
 	f.inKernel(t, flapRoutes)
+	if i%50 == 0 { // BFD takes its time to come up
+		f.shows(t, fmt.Sprintf("flap %d", i), func(s session) bool { return s.received() == flapRoutes && s.BFD.State == "Up" })
+	}
 	if i%2 == 0 {
 		if err := s.Send(rawbgp.Notification(6, 2)); err != nil {
 			t.Fatal(err)
@@ -144,8 +130,8 @@ func (f *flapping) flap(t *testing.T, i int) {
 	}
 	// gobgp rests for seconds after a loss. A link that goes down and comes back makes it forget.
 	f.tor.Run(t, "ip link set port down")
-	f.shows(t, fmt.Sprintf("the end of flap %d", i), func(p *agentpb.Peer) bool {
-		return p.State != "Established" && strings.Contains(p.LastError, "link")
+	f.shows(t, fmt.Sprintf("the end of flap %d", i), func(s session) bool {
+		return s.State != "Established" && strings.Contains(s.LastError, "link")
 	})
 	f.inKernel(t, 0)
 	f.tor.Run(t, "ip link set port up")
@@ -157,7 +143,7 @@ func (f *flapping) call(t *testing.T) (s *rawbgp.Session) {
 	deadline := time.Now().Add(waitSession)
 	for {
 		err := f.tor.Do(func() error {
-			conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(t.Context(), "tcp", "10.0.1.1:179")
+			conn, err := (&net.Dialer{Timeout: 100 * time.Millisecond}).DialContext(t.Context(), "tcp", "10.0.1.1:179")
 			if err != nil {
 				return err
 			}
@@ -175,21 +161,17 @@ func (f *flapping) call(t *testing.T) (s *rawbgp.Session) {
 }
 
 // shows waits until the agent says so of the neighbour.
-func (f *flapping) shows(t *testing.T, when string, cond func(*agentpb.Peer) bool) {
+func (f *flapping) shows(t *testing.T, when string, cond func(session) bool) {
 	t.Helper()
 	deadline := time.Now().Add(waitSession)
 	for {
-		r, err := f.client.Peers(t.Context(), &agentpb.PeersRequest{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(r.Peers) == 1 && cond(r.Peers[0]) {
+		s := f.session(t, "tor")
+		if cond(s) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", when, r.Peers)
+			t.Fatalf("%s: %+v", when, s)
 		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }
 
