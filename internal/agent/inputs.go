@@ -73,7 +73,7 @@ func onLink(links []routes.Link, addr netip.Addr) (routes.Link, bool) {
 			continue
 		}
 		for _, p := range l.Prefixes {
-			if p.Bits() > bits && p.Addr() != addr && p.Contains(addr) && !p.Addr().IsLinkLocalUnicast() {
+			if p.Bits() > bits && p.Addr() != addr && p.Contains(addr) && !linkLocal(addr) {
 				best, bits = i, p.Bits()
 			}
 		}

@@ -18,7 +18,7 @@ import (
 // It is a pure function of links, ways and peers. Results are kept by set of next hops: 100,000
 // routes have a handful of sets.
 type resolver struct {
-	links     []routes.Link
+	up, down  []routes.Link // uplinks
 	ways      *ways
 	recursive map[string]bool // the peers whose next hops may be found by ways, by name
 	sets      map[string]resolved
@@ -41,7 +41,14 @@ const fullWeight = 256
 var errFar = errors.New("is on none of this node's links")
 
 func newResolver(in Inputs, peers []bgp.Peer) *resolver {
-	r := &resolver{links: uplinks(in.Links), recursive: map[string]bool{}, sets: map[string]resolved{}}
+	r := &resolver{recursive: map[string]bool{}, sets: map[string]resolved{}}
+	for _, l := range uplinks(in.Links) {
+		if l.Up {
+			r.up = append(r.up, l)
+		} else {
+			r.down = append(r.down, l)
+		}
+	}
 	for _, p := range peers {
 		if p.Recursive {
 			r.recursive[p.Name] = true
@@ -114,24 +121,29 @@ func (r *resolver) work(vias []bgp.Via) resolved {
 	return res
 }
 
-// find is where a next hop is.
+// find is where a next hop is. The speaker must come to the same by its Links and Ways: of two paths it chooses the one that
+// it believes to be found.
 func (r *resolver) find(v bgp.Via) ([]routes.NextHop, error) {
-	l, ok := onLink(r.links, v.Addr)
-	switch {
-	case ok && !l.Up: // another route to it, if any, is none that was meant for it
-		return nil, fmt.Errorf("link %s is down", l.Name)
-	case ok:
+	if l, ok := onLink(r.up, v.Addr); ok {
 		return []routes.NextHop{{Addr: v.Addr.WithZone(""), Link: l.Index}}, nil
-	case !r.recursive[v.Peer]:
-		return nil, errFar
 	}
-	return r.ways.find(v.Addr)
+	err := errFar
+	if r.recursive[v.Peer] {
+		var hops []routes.NextHop
+		if hops, err = r.ways.find(v.Addr); err == nil {
+			return hops, nil
+		}
+	}
+	if l, ok := onLink(r.down, v.Addr); ok {
+		return nil, fmt.Errorf("link %s is down", l.Name)
+	}
+	return nil, err
 }
 
 // mend is what else can be done about a next hop that is far.
 func (r *resolver) mend(v bgp.Via) string {
-	if !r.recursive[v.Peer] {
+	if !r.recursive[v.Peer] || linkLocal(v.Addr) {
 		return ""
 	}
-	return fmt.Sprintf(", or give this node a route to %v that is neither the default nor BGP's", v.Addr.WithZone(""))
+	return fmt.Sprintf(", or give this node a route to %v that is neither the default nor BGP's", v.Addr)
 }

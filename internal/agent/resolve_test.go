@@ -1,8 +1,11 @@
 package agent
 
 import (
+	stdcmp "cmp"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,7 +62,7 @@ func way(t *testing.T, s string) routes.Way {
 var resolverLinks = []routes.Link{
 	{Index: 1, Name: "lo", Up: true, Loopback: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("10.255.2.1/32"), netip.MustParsePrefix("fd00:255:2::1/128")}},
 	{Index: 2, Name: "eth1", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.1.1/31"), netip.MustParsePrefix("fd00:1::1/127"), netip.MustParsePrefix("fe80::1/64")}},
-	{Index: 3, Name: "eth2", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.2.1/31")}},
+	{Index: 3, Name: "eth2", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.2.1/31"), netip.MustParsePrefix("169.254.7.2/30")}},
 	{Index: 4, Name: "eth3", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.3.1/31")}},
 	{Index: 5, Name: "pr0123456789ab", Up: true},
 }
@@ -72,13 +75,18 @@ func TestResolve(t *testing.T) {
 		"10.0.1.0/31 @2", "10.255.0.0/16 metric 5 10.0.1.0@2", "10.255.1.0/24 10.0.1.0@2 10.0.2.0@3", "10.255.2.0/24 10.0.1.0@2", "10.255.3.0/24 10.0.1.0@2*3 10.0.2.0@3",
 		"10.255.4.0/24 metric 1 10.0.3.0@4", "10.255.4.0/24 metric 2 10.0.2.0@3", "10.255.5.0/24 10.0.3.0@4", "10.255.6.0/24 metric 1",
 		"10.255.7.0/24 @3", "10.255.8.0/24 fe80::9@2", "10.255.9.0/24 10.0.2.0@3 10.0.3.0@4", "10.255.10.0/24 10.0.9.1@5", "10.255.11.0/24 10.0.2.0@3",
-		"fd00:255::/32 fe80::9@2", "10.255.12.0/24 192.0.2.9@3!",
+		"fd00:255::/32 fe80::9@2", "10.255.12.0/24 192.0.2.9@3!", "fe80::/64 @2", "10.0.0.0/16 10.0.1.0@2", "169.254.7.0/30 @3",
 	}
 	for _, c := range []struct{ name, vias, want, problem string }{
 		{"on a link", "10.0.1.0", "10.0.1.0@2", ""},
 		{"on two links", "10.0.1.0 10.0.2.0", "10.0.1.0@2 10.0.2.0@3", ""},
 		{"on a link that is down", "10.0.3.0 10.0.1.0", "10.0.1.0@2", "next hop 10.0.3.0 of peer multihop: link eth3 is down"},
 		{"link-local", "fe80::7%eth1", "fe80::7@2", ""},
+		{"link-local, on no link that is known", "fe80::7", "", "next hop fe80::7 of peer multihop " + far},
+		{"link-local, on a link that is gone", "fe80::7%eth9", "", "next hop fe80::7%eth9 of peer multihop " + far},
+		{"link-local, on a link that is down", "fe80::7%eth3", "", "next hop fe80::7%eth3 of peer multihop: link eth3 is down"},
+		{"of a neighbour on a link that is down", "near/10.0.3.0", "", "next hop 10.0.3.0 of peer near: link eth3 is down"},
+		{"link-local of IPv4", "near/169.254.7.1 169.254.7.1", "169.254.7.1@3", ""},
 		{"static", "10.255.200.1", "10.0.1.0@2", ""},
 		{"two equal paths", "10.255.1.1", "10.0.1.0@2 10.0.2.0@3", ""},
 		{"weights stay", "10.255.3.1", "10.0.1.0@2*3 10.0.2.0@3*1", ""},
@@ -162,14 +170,79 @@ func TestReachesFar(t *testing.T) {
 	}
 }
 
-// TestReach: what the speaker is told of the ways.
+// TestReach: what the speaker is told of the ways: of each by itself, whatever begins at the same address.
 func TestReach(t *testing.T) {
 	t.Parallel()
-	got := newWays(resolverLinks[:2], []routes.Way{
-		way(t, "10.255.0.0/16 10.0.1.0@2"), way(t, "10.255.1.0/24 metric 1 10.0.3.0@4"), way(t, "10.255.1.0/24 metric 2"), way(t, "fd00:255::/32 fe80::9@2"),
+	links := slices.Concat(resolverLinks[:2], resolverLinks[3:4], []routes.Link{
+		{Index: 6, Name: "eth4", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.4.1/31"), netip.MustParsePrefix("fe80::4/64")}},
+		{Index: 7, Name: "eth5", Up: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/31")}},
+	})
+	got := newWays(links, []routes.Way{
+		way(t, "10.0.0.0/8"), way(t, "10.0.0.0/24 10.0.1.0@2"), way(t, "10.0.4.0/31 metric 9 10.0.1.0@2"),
+		way(t, "10.255.0.0/16 10.0.1.0@2"), way(t, "10.255.1.0/24 metric 1 10.0.3.0@4"), way(t, "10.255.1.0/24 metric 2"),
+		way(t, "172.16.0.0/12 10.0.1.0@2"), way(t, "172.16.0.0/24"), way(t, "192.168.0.0/16 10.0.1.0@2"),
+		way(t, "fd00:255::/32 fe80::9@2"), way(t, "fe80::/64 @2"),
 	}).reach()
-	want := "[{10.0.1.1/32 true} {10.255.0.0/16 false} {10.255.1.0/24 true} {10.255.2.1/32 true} {127.0.0.1/32 true} {fd00:1::1/128 true} {fd00:255::/32 false} {fd00:255:2::1/128 true} {fe80::1/128 true}]"
-	if fmt.Sprint(got) != want {
-		t.Errorf("%v, want %s", got, want)
+	var text []string
+	for _, w := range got {
+		text = append(text, fmt.Sprintf("%v %t", w.Dst, w.Dead))
 	}
+	want := []string{
+		"10.0.0.0/8 true", "10.0.0.0/24 false", "10.0.1.1/32 true", "10.0.3.0/31 true", "10.0.3.1/32 true", "10.0.4.0/31 false", "10.0.4.1/32 true",
+		"10.255.0.0/16 false", "10.255.1.0/24 true", "10.255.2.1/32 true", "127.0.0.1/32 true", "172.16.0.0/12 false", "172.16.0.0/24 true",
+		"192.168.0.0/16 false", "192.168.0.0/32 true", "fd00:1::1/128 true", "fd00:255::/32 false", "fd00:255:2::1/128 true",
+	}
+	if diff := cmp.Diff(want, text); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestReachAndResolve: what the speaker takes for reached by what it is told is what the resolver finds, whatever links and
+// ways there are: links that are down or share prefixes, ways inside one another, hosts' own addresses.
+func TestReachAndResolve(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	some := func() netip.Prefix { // inside 10.0.0.0/27
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(rnd.IntN(32))}), 27+rnd.IntN(6))
+	}
+	for range 2000 {
+		var in Inputs
+		for i := range 3 {
+			in.Links = append(in.Links, routes.Link{Index: i + 1, Name: fmt.Sprint("eth", i), Up: i == 0 || rnd.IntN(2) == 0, Prefixes: []netip.Prefix{some()}})
+		}
+		for range 4 {
+			w := routes.Way{Dst: some().Masked(), Metric: rnd.Uint32N(2)}
+			for range rnd.IntN(3) {
+				w.NextHops = append(w.NextHops, routes.NextHop{Link: 1 + rnd.IntN(4)})
+			}
+			in.Ways = append(in.Ways, w)
+		}
+		slices.SortStableFunc(in.Ways, func(a, b routes.Way) int { return stdcmp.Or(a.Dst.Compare(b.Dst), stdcmp.Compare(a.Metric, b.Metric)) })
+		d := draft{Inputs: in, uplinks: in.Links}
+		told := bgp.Config{Links: d.linkPrefixes(), Ways: newWays(in.Links, in.Ways).reach()}
+		r := newResolver(in, []bgp.Peer{{Name: "near"}, {Name: "far", Recursive: true}})
+		for i := range 32 {
+			for _, peer := range []string{"near", "far"} {
+				via := bgp.Via{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Peer: peer}
+				_, err := r.find(via)
+				if want := reached(told, via.Addr, peer == "far"); want != (err == nil) {
+					t.Fatalf("%+v\n%+v: %v of %s is reached for the speaker: %t, for the resolver: %v", in.Links, in.Ways, via.Addr, peer, want, err)
+				}
+			}
+		}
+	}
+}
+
+// reached is what a speaker has to make of what it is told.
+func reached(c bgp.Config, hop netip.Addr, recursive bool) bool {
+	if slices.ContainsFunc(c.Links, func(p netip.Prefix) bool { return p.Contains(hop) && p.Addr() != hop }) {
+		return true
+	}
+	best := bgp.Way{Dead: true}
+	for _, w := range c.Ways {
+		if w.Dst.Contains(hop) && (!best.Dst.IsValid() || w.Dst.Bits() > best.Dst.Bits()) {
+			best = w
+		}
+	}
+	return recursive && !best.Dead
 }

@@ -20,7 +20,9 @@ type ways struct {
 	by    prefixmap.Map[[]routes.Way] // by destination; the host's own addresses among them, which lead nowhere
 }
 
-// newWays takes the host's links, and ways by destination and metric.
+// newWays takes the host's links, and ways by destination and metric. What is on a link that is down, and in no way, leads
+// nowhere: the kernel drops the route when a link is taken down, and keeps it when a link loses its carrier. Of link-local
+// destinations every link has its own.
 func newWays(links []routes.Link, all []routes.Way) *ways {
 	w := &ways{links: uplinks(links), own: map[netip.Addr]bool{}, by: prefixmap.New[[]routes.Way]()}
 	for len(all) > 0 {
@@ -28,22 +30,37 @@ func newWays(links []routes.Link, all []routes.Way) *ways {
 		for n < len(all) && all[n].Dst == all[0].Dst {
 			n++
 		}
-		w.by.Put(all[0].Dst, all[:n])
+		if !linkLocal(all[0].Dst.Addr()) {
+			w.by.Put(all[0].Dst, all[:n])
+		}
 		all = all[n:]
+	}
+	for _, l := range w.links {
+		for _, p := range l.Prefixes {
+			if p = p.Masked(); !l.Up && !linkLocal(p.Addr()) && w.by.Get(p) == nil {
+				w.by.Put(p, []routes.Way{{Dst: p, NextHops: []routes.NextHop{{Link: l.Index}}}})
+			}
+		}
 	}
 	for _, l := range links {
 		for _, p := range l.Prefixes {
 			a := p.Addr()
 			w.own[a] = true
+			if linkLocal(a) {
+				continue
+			}
 			w.by.Put(netip.PrefixFrom(a, a.BitLen()), []routes.Way{{Dst: netip.PrefixFrom(a, a.BitLen())}})
 		}
 	}
 	return w
 }
 
-// find is where the longest of the routes that hold addr leads, and of several to one destination that with the lowest
-// metric whose links are up. There is one step: the router of such a route is on a link, or the kernel had not taken it.
+// find is where the longest of the routes that hold addr leads. There is one step: the router of such a route is on a link,
+// or the kernel had not taken it.
 func (w *ways) find(addr netip.Addr) ([]routes.NextHop, error) {
+	if linkLocal(addr) { // on which link, nobody can tell
+		return nil, errFar
+	}
 	same, ok := w.by.Longest(addr)
 	switch {
 	case !ok:
@@ -51,6 +68,11 @@ func (w *ways) find(addr netip.Addr) ([]routes.NextHop, error) {
 	case w.own[addr]:
 		return nil, errors.New("it is an address of this node itself")
 	}
+	return w.lead(same, addr)
+}
+
+// lead is where the routes to one destination, which addr is in, lead: that with the lowest metric whose links are up.
+func (w *ways) lead(same []routes.Way, addr netip.Addr) ([]routes.NextHop, error) {
 	var down string
 	for _, way := range same {
 		var hops []routes.NextHop
@@ -91,9 +113,13 @@ func (w *ways) reach() []bgp.Way {
 	var out []bgp.Way
 	for same := range w.by.All() {
 		dst := same[0].Dst
-		_, err := w.find(dst.Addr())
+		_, err := w.lead(same, dst.Addr())
 		out = append(out, bgp.Way{Dst: dst, Dead: err != nil})
 	}
 	slices.SortFunc(out, func(a, b bgp.Way) int { return comparePrefixes(a.Dst, b.Dst) })
 	return out
 }
+
+// linkLocal tells whether an address means another machine on each link (RFC 4291 section 2.5.6). Those of IPv4 do not: the
+// kernel has routes for them as for any other.
+func linkLocal(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
