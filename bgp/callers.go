@@ -46,6 +46,8 @@ const (
 	forgotten = 10 * time.Second
 	// sweepEvery is how often callers are looked at.
 	sweepEvery = 2 * time.Second
+	// RememberedFor is how long at most a caller is remembered that had a session and has left in order.
+	RememberedFor = forgotten + sweepEvery
 )
 
 // callers are those who have called from the ranges.
@@ -225,10 +227,11 @@ func (k *callers) set(ranges []Range) (gone, added []Range) {
 
 // sweep forgets callers that have no session, and looks whether calls are dropped.
 func (k *callers) sweep(there func(netip.Addr) (is, was bool)) {
+	seen := droppedNow()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
-	k.drops.look(droppedNow(), now)
+	k.drops.look(seen, now)
 	for addr, x := range k.known {
 		is, was := there(addr)
 		if was {

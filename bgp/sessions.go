@@ -88,6 +88,7 @@ type sessions struct {
 	changed chan struct{}
 	agenda  *agenda
 	table   *table // is told which routes go with a session
+	drops   *counters
 
 	mu     sync.Mutex
 	life   int // counts the speakers that they were with
@@ -96,14 +97,15 @@ type sessions struct {
 }
 
 func newSessions(log *slog.Logger, changed chan struct{}, t *table) *sessions {
-	return &sessions{log: log, changed: changed, agenda: t.agenda, table: t, byAddr: map[netip.Addr]*session{}}
+	return &sessions{log: log, changed: changed, agenda: t.agenda, table: t, byAddr: map[netip.Addr]*session{}, drops: &counters{read: droppedNow}}
 }
 
 // set makes the sessions those of these peers; what is known of those that stay is kept.
 func (s *sessions) set(peers []Peer, resend bool) {
+	now := s.drops.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, now := s.byAddr, droppedNow()
+	old := s.byAddr
 	s.byAddr, s.resend = map[netip.Addr]*session{}, resend
 	for _, p := range peers {
 		x := old[p.Address]
@@ -129,7 +131,7 @@ func (s *sessions) reset(peer netip.Addr, why Reason, text string) {
 		x.flaps++
 		x.lost = note{time.Now(), text}
 	}
-	x.before = droppedNow()
+	x.before = s.drops.now()
 	*x = session{peer: x.peer, since: time.Now(), history: x.history, reason: why, text: text}
 	s.agenda.cancel(peer)
 	end, data := closedHere()

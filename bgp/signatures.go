@@ -4,6 +4,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
@@ -51,6 +52,28 @@ func droppedOf(text string) dropped {
 	return d
 }
 
+// readLeast is how long what was read of the kernel's counters is good: where many sessions are lost at once, they are not read
+// for each. That a drop is taken for one after the loss, which was up to that long before it, does no harm.
+const readLeast = 100 * time.Millisecond
+
+// counters are the kernel's, read as seldom as will do.
+type counters struct {
+	read func() dropped
+
+	mu   sync.Mutex
+	at   time.Time
+	last dropped
+}
+
+func (k *counters) now() dropped {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if at := time.Now(); k.at.IsZero() || at.Sub(k.at) >= readLeast {
+		k.at, k.last = at, k.read()
+	}
+	return k.last
+}
+
 // lately is how long dropped segments are news: a router may call every two minutes only (ConnectRetryTime, RFC 4271 section 10).
 const lately = 5 * time.Minute
 
@@ -80,8 +103,8 @@ func (d *drops) lately(password bool, now time.Time) bool {
 }
 
 // awaits is why a session is not up of which nothing has been heard yet; no Reason while it is too early to say, or where it
-// is known better.
-func (x *session) awaits(now time.Time) (Reason, string) {
+// is known better. seen is what the kernel has dropped until now.
+func (x *session) awaits(now time.Time, seen dropped) (Reason, string) {
 	heard := x.reason != ReasonNone && x.reason != ReasonReconfigured && x.reason != ReasonNoAnswer
 	if x.state == gobgp.BGP_FSM_ESTABLISHED || heard || x.barred || x.peer.Down || now.Sub(x.since) < patience {
 		return ReasonNone, ""
@@ -90,10 +113,10 @@ func (x *session) awaits(now time.Time) (Reason, string) {
 	if x.peer.Passive {
 		text = noCall(x.peer)
 	}
-	switch d := droppedNow(); {
-	case x.peer.Password != "" && d.otherwise > x.before.otherwise:
+	switch {
+	case x.peer.Password != "" && seen.otherwise > x.before.otherwise:
 		text += "; meanwhile the kernel has dropped segments that were not signed, or with another password"
-	case x.peer.Password == "" && d.unasked > x.before.unasked:
+	case x.peer.Password == "" && seen.unasked > x.before.unasked:
 		text += "; meanwhile the kernel has dropped segments that were signed with a password, and there is none here"
 	}
 	return ReasonNoAnswer, text

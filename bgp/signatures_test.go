@@ -1,6 +1,8 @@
 package bgp
 
 import (
+	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -65,9 +67,39 @@ func TestAwaits(t *testing.T) {
 		"its link is down": {session{since: long, peer: Peer{Down: true}}, ""},
 	} {
 		c.x.peer.Address = netip.MustParseAddr("192.0.2.1")
-		switch why, text := c.x.awaits(now); {
+		switch why, text := c.x.awaits(now, dropped{}); {
 		case (why == ReasonNone) != (c.want == ""), !strings.Contains(text, c.want):
 			t.Errorf("%s: %q %q, want %q", name, why, text, c.want)
 		}
+	}
+}
+
+// TestCountersAreReadOnce: a thousand silent sessions, or a thousand that are lost at once, cost one look at the kernel's counters.
+func TestCountersAreReadOnce(t *testing.T) {
+	t.Parallel()
+	reads := 0
+	s := newSessions(slog.New(slog.DiscardHandler), make(chan struct{}, 1), newTable(make(chan struct{}, 1), newAgenda()))
+	s.drops.read = func() dropped {
+		reads++
+		return dropped{otherwise: uint64(reads)}
+	}
+	var peers []Peer
+	for i := range 1000 {
+		peers = append(peers, Peer{Name: fmt.Sprint(i), Address: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), Password: "x"})
+	}
+	start := time.Now()
+	s.set(peers, false)
+	for _, x := range s.byAddr {
+		x.since = start.Add(-patience)
+	}
+	s.drops.at = time.Time{}
+	if st := s.states(); st[0].Reason != ReasonNoAnswer || !strings.Contains(st[0].LastError, "meanwhile the kernel has dropped") {
+		t.Errorf("silent: %+v", st[0])
+	}
+	for _, p := range peers {
+		s.reset(p.Address, ReasonClosed, "lost")
+	}
+	if most := 2 + int(time.Since(start)/readLeast); reads < 2 || reads > most {
+		t.Errorf("read %d times, want 2 to %d", reads, most)
 	}
 }

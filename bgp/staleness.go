@@ -93,7 +93,7 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	lasted, again := time.Since(x.since), x.stale
 	x.reason, x.text = x.named(reasonOf(st))
 	kept := x.outlived(st)
-	x.since, x.eor, x.before = time.Now(), nil, droppedNow()
+	x.since, x.eor, x.before = time.Now(), nil, s.drops.now()
 	x.flaps++
 	s.agenda.cancel(addr, softOut, tell, endStale, introduce)
 	why, data := x.parted()

@@ -59,6 +59,7 @@ func (s *Speaker) running() (*server.BgpServer, Config, policy) {
 
 // states is what events have told of the sessions.
 func (s *sessions) states() []PeerState {
+	seen := s.drops.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]PeerState, 0, len(s.byAddr))
@@ -90,7 +91,7 @@ func (s *sessions) states() []PeerState {
 				st.Warnings, st.HeldUntil = append(st.Warnings, text), x.damping.until
 			}
 		}
-		if why, text := x.awaits(time.Now()); why != ReasonNone {
+		if why, text := x.awaits(time.Now(), seen); why != ReasonNone {
 			st.Reason, st.LastError = why, text
 		}
 		out = append(out, st)
