@@ -30,6 +30,7 @@ func (w *build) peer(c *candidate) {
 		return known
 	})
 	if !ok {
+		w.snapshot.Keyless = append(w.snapshot.Keyless, *c.Value.(*BGPPeer))
 		return
 	}
 	v := *o.Value.(*BGPPeer)

@@ -27,6 +27,8 @@ type Snapshot struct {
 	// peer gives; Password reads them.
 	Secrets       map[SecretKeyRef]Password `json:"-"`
 	PasswordFiles map[string]Password       `json:"-"`
+	// Keyless are the peers that were left out because their passwords are not known.
+	Keyless []BGPPeer `json:"-"`
 	// Problems are the objects that were left out, or parts of them, and why; besides what is in
 	// force and yet wrong.
 	Problems []Problem
@@ -121,6 +123,17 @@ func (s Snapshot) PeersOf(n Node) []BGPPeer {
 	for _, p := range s.Peers {
 		a := p.Spec.Neighbour()
 		if Selects(p.Spec.NodeSelector, n.Labels) && !s.shadowed[n.Name][p.Name] && (!a.IsValid() || n.Address(FamilyOf(a)) != a) {
+			peers = append(peers, p)
+		}
+	}
+	return peers
+}
+
+// KeylessOf are the peers that select a node and were left out because their passwords are not known.
+func (s Snapshot) KeylessOf(n Node) []BGPPeer {
+	var peers []BGPPeer
+	for _, p := range s.Keyless {
+		if Selects(p.Spec.NodeSelector, n.Labels) {
 			peers = append(peers, p)
 		}
 	}

@@ -133,9 +133,10 @@ type SessionFamily struct {
 }
 
 // Sessions is whether every session is up and nothing is amiss with any: Reason says in a word why or why not, Message in a sentence, and
-// Concerned are those with which something is amiss.
+// Concerned are those with which something is amiss. Undecided: it is too early to say, and what was said before stands.
 type Sessions struct {
 	Healthy         bool
+	Undecided       bool
 	Reason, Message string
 	Concerned       []string
 }

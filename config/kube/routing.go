@@ -103,11 +103,7 @@ func (h *herald) verify(ctx context.Context, node types.UID) error {
 func conditions(before []metav1.Condition, r config.NodeReport, now time.Time) []metav1.Condition {
 	out := []metav1.Condition{readyCondition(before, r, now)}
 	if s := r.Sessions; s != nil {
-		c := metav1.Condition{Type: config.ConditionSessions, Status: metav1.ConditionFalse, Reason: s.Reason, Message: s.Message}
-		if s.Healthy {
-			c.Status = metav1.ConditionTrue
-		}
-		out = append(out, since(before, c, now))
+		out = append(out, sessionsCondition(before, *s, now))
 	}
 	if d := r.Draining; d != nil {
 		out = append(out, metav1.Condition{
@@ -131,6 +127,22 @@ func readyCondition(before []metav1.Condition, r config.NodeReport, now time.Tim
 	case r.Undecided:
 		c.Status = metav1.ConditionUnknown
 	case r.Ready:
+		c.Status = metav1.ConditionTrue
+	}
+	return since(before, c, now)
+}
+
+// sessionsCondition is SessionsHealthy. While it is too early to say, what was said before stands, and since when.
+func sessionsCondition(before []metav1.Condition, s config.Sessions, now time.Time) metav1.Condition {
+	i := slices.IndexFunc(before, func(c metav1.Condition) bool { return c.Type == config.ConditionSessions })
+	if s.Undecided && i >= 0 {
+		return before[i]
+	}
+	c := metav1.Condition{Type: config.ConditionSessions, Status: metav1.ConditionFalse, Reason: s.Reason, Message: s.Message}
+	switch {
+	case s.Undecided:
+		c.Status = metav1.ConditionUnknown
+	case s.Healthy:
 		c.Status = metav1.ConditionTrue
 	}
 	return since(before, c, now)

@@ -69,6 +69,14 @@ func TestConditions(t *testing.T) {
 	if s := conditions(three, r, now.Add(time.Minute))[1]; s.Status != metav1.ConditionTrue || !s.LastTransitionTime.Time.Equal(now.Add(time.Minute)) {
 		t.Errorf("healthy: %+v", s)
 	}
+	before := conditions(three, r, now.Add(time.Minute))
+	r.Sessions = &config.Sessions{Undecided: true, Reason: "Settling", Message: "wait"}
+	if s := conditions(before, r, now.Add(time.Hour))[1]; s != before[1] {
+		t.Errorf("undecided: %+v, was %+v", s, before[1])
+	}
+	if s := conditions(nil, r, now)[1]; s.Status != metav1.ConditionUnknown || s.Reason != "Settling" {
+		t.Errorf("undecided, and nothing was said before: %+v", s)
+	}
 	r.Draining, r.Sessions = nil, nil
 	if after := conditions(both, r, now); len(after) != 1 {
 		t.Errorf("after the drain: %+v", after)

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/podroute/podroute/bgp"
@@ -13,11 +12,23 @@ import (
 // neighbour is called within five seconds.
 const absentAfter = 7 * time.Second
 
+// absentCaller is the same of a neighbour that called by itself: one that leaves in order is forgotten before that, and no problem.
+const absentCaller = bgp.RememberedFor + 3*time.Second
+
+// young tells whether a session is not up, and that is not yet a problem; called are those with neighbours that called by themselves.
+func young(p bgp.PeerState, called map[string]bool, now time.Time) bool {
+	patience := absentAfter
+	if called[p.Name] && !p.Stale {
+		patience = absentCaller
+	}
+	return p.State != config.SessionEstablished && now.Sub(p.Since) < patience
+}
+
 // absent are the sessions that should be up and are not, each with its last error.
-func absent(peers []bgp.PeerState, now time.Time) []config.Problem {
+func absent(peers []bgp.PeerState, called map[string]bool, now time.Time) []config.Problem {
 	var out []config.Problem
 	for _, p := range peers {
-		if p.State == config.SessionEstablished || now.Sub(p.Since) < absentAfter {
+		if p.State == config.SessionEstablished || young(p, called, now) {
 			continue
 		}
 		text := fmt.Sprintf("with %v is not up", p.Address)
@@ -49,50 +60,6 @@ func unheard(ranges []bgp.Range, callers map[string]bgp.Callers) []config.Proble
 			p.Mend = fmt.Sprintf("if a neighbour in %v calls in vain, set its password here, or take it away there", r.Prefix)
 		}
 		out = append(out, p)
-	}
-	return out
-}
-
-// Why a node's sessions are healthy, or are not, in a word.
-const (
-	reasonAllUp   = "AllEstablished"
-	reasonSomeOut = "NotEstablished"
-	reasonOwnAS   = "OwnASInPath"
-	reasonWarned  = "Warnings"
-)
-
-// healthOf is how it stands with a node's sessions, for its NodeRouting; nil where there are none.
-func healthOf(peers []bgp.PeerState, now time.Time) *config.Sessions {
-	if len(peers) == 0 {
-		return nil
-	}
-	var texts []string
-	out := &config.Sessions{Healthy: true, Reason: reasonAllUp, Message: "every session is established, or was a moment ago"}
-	amiss := func(reason string, list []config.Problem) {
-		if len(list) > 0 && out.Healthy {
-			out.Healthy, out.Reason = false, reason
-		}
-		for _, p := range list {
-			texts, out.Concerned = append(texts, p.Error()), append(out.Concerned, p.Object)
-		}
-	}
-	var looping, warned []config.Problem
-	for _, p := range peers {
-		if p.Looping > 0 {
-			looping = append(looping, warnings([]bgp.PeerState{p})...)
-		} else {
-			warned = append(warned, warnings([]bgp.PeerState{p})...)
-		}
-	}
-	amiss(reasonSomeOut, absent(peers, now))
-	amiss(reasonOwnAS, looping)
-	amiss(reasonWarned, warned)
-	const most = 3
-	if n := len(texts); n > most {
-		texts = append(texts[:most], fmt.Sprintf("and %d more", n-most))
-	}
-	if !out.Healthy {
-		out.Message = strings.Join(texts, "; ")
 	}
 	return out
 }

@@ -23,7 +23,7 @@ func TestAbsent(t *testing.T) {
 	back := state("back", "Idle", time.Minute)
 	back.Reason, back.Stale = bgp.ReasonClosed, true
 	var got []string
-	for _, p := range absent([]bgp.PeerState{wrong, state("up", "Established", time.Hour), state("new", "Active", absentAfter-1), back}, now) {
+	for _, p := range absent([]bgp.PeerState{wrong, state("up", "Established", time.Hour), state("new", "Active", absentAfter-1), back}, nil, now) {
 		got = append(got, p.Error())
 	}
 	want := []string{
@@ -35,6 +35,25 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
+// TestAbsentCaller: who has called and leaves in order is forgotten before it counts as absent; not so while its routes are kept, or
+// if it stays without a session and is known all the same.
+func TestAbsentCaller(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, c := range []struct {
+		away   time.Duration
+		stale  bool
+		absent int
+	}{
+		{absentAfter, false, 0}, {bgp.RememberedFor + time.Second, false, 0}, {absentCaller, false, 1}, {absentAfter - 1, true, 0}, {absentAfter, true, 1},
+	} {
+		p := bgp.PeerState{Name: "servers/192.0.2.1", State: "Active", Since: now.Add(-c.away), Stale: c.stale}
+		if got := absent([]bgp.PeerState{p}, map[string]bool{p.Name: true}, now); len(got) != c.absent {
+			t.Errorf("away for %v, kept %t: %v", c.away, c.stale, got)
+		}
+	}
+}
+
 // TestUnheard: what is dropped of calls is said of the ranges that it may concern.
 func TestUnheard(t *testing.T) {
 	t.Parallel()
@@ -43,39 +62,5 @@ func TestUnheard(t *testing.T) {
 	got := unheard(ranges, map[string]bgp.Callers{"a": {Unheard: true}, "b": {Unheard: true}, "c": {}})
 	if len(got) != 2 || got[0].Object != "BGPPeer/a" || !strings.Contains(got[0].Message, "another password") || !strings.Contains(got[1].Mend, "set its password here") {
 		t.Errorf("%q", got)
-	}
-}
-
-// TestSessionsHealth: the first of what is amiss gives the reason, and all of it the message, three at most.
-func TestSessionsHealth(t *testing.T) {
-	t.Parallel()
-	now := time.Now()
-	up := bgp.PeerState{Name: "up", State: "Established"}
-	out := bgp.PeerState{Name: "out", State: "Active", Reason: bgp.ReasonConnect, LastError: "connection refused"}
-	loop := bgp.PeerState{Name: "loop", State: "Established", Looping: 2, Warnings: []string{"2 routes dropped"}}
-	near := bgp.PeerState{Name: "near", State: "Established", Warnings: []string{"it has sent many"}}
-	for _, c := range []struct {
-		peers  []bgp.PeerState
-		reason string
-		texts  []string
-	}{
-		{[]bgp.PeerState{up}, reasonAllUp, nil},
-		{[]bgp.PeerState{up, near}, reasonWarned, []string{"session near: it has sent many"}},
-		{[]bgp.PeerState{near, loop, up}, reasonOwnAS, []string{"session loop: 2 routes dropped", "near"}},
-		{[]bgp.PeerState{near, loop, out}, reasonSomeOut, []string{"connection refused", "loop", "near"}},
-		{[]bgp.PeerState{out, out, out, near, loop}, reasonSomeOut, []string{"and 2 more"}},
-	} {
-		h := healthOf(c.peers, now)
-		if h.Reason != c.reason || h.Healthy != (c.texts == nil) {
-			t.Errorf("%+v, want %s", h, c.reason)
-		}
-		for _, text := range c.texts {
-			if !strings.Contains(h.Message, text) {
-				t.Errorf("no %q in %q", text, h.Message)
-			}
-		}
-	}
-	if h := healthOf(nil, now); h != nil {
-		t.Errorf("without sessions: %+v", h)
 	}
 }

@@ -132,6 +132,7 @@ func (a *Agent) summarise(ctx context.Context) {
 // announce sets the speaker, and then takes the unreachable routes of aggregates away that are not advertised any more.
 func (a *Agent) announce(ctx context.Context) error {
 	err := a.speaker.Set(ctx, a.advertisable())
+	a.loop.begun, a.loop.unset = true, err
 	for _, e := range split(err) {
 		var peer *bgp.PeerError
 		if !errors.As(e, &peer) {

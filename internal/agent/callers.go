@@ -82,6 +82,10 @@ func (d *draft) answer(p config.BGPPeer, addresses []netip.Addr) {
 		}
 		name := p.Name + "/" + a.String()
 		d.add(p, name, a)
+		if d.Called == nil {
+			d.Called = map[string]bool{}
+		}
+		d.Called[name] = true
 		names = append(names, name)
 	}
 	for i, path := range d.BGP.Paths {

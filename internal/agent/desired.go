@@ -41,6 +41,10 @@ type Desired struct {
 	CNI     cni.Settings
 	BGP     bgp.Config
 	BFD     bfd.Config
+	// Called are the sessions of BGP with neighbours that have called from a peer's prefix, by name.
+	Called map[string]bool
+	// Unserved are the BGPPeers that select this node and have no session, each with its problem.
+	Unserved []config.Problem
 	// Unnumbered are the links whose neighbours are peers.
 	Unnumbered []string
 	// Served are the service addresses that this node advertises, or would if it were not drained; Origins says for

@@ -44,6 +44,9 @@ type loop struct {
 	forwards forwarding
 	// failed is what the last turn could not do.
 	failed error
+	// begun: the speaker was told what it is to be; unset, what it refused of that the last time.
+	begun bool
+	unset error
 	// mesh is the nodes' mesh, and the one before while it changes.
 	mesh       meshChange
 	drain      drain

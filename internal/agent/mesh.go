@@ -24,6 +24,10 @@ func (d *draft) mesh() {
 		return slices.ContainsFunc(plans, func(p meshPlan) bool { return p.reflectors[name] })
 	}
 	self := reflects(d.node.Name)
+	taken := map[string]bool{}
+	for _, p := range d.Snapshot.PeersOf(d.node) {
+		taken[p.Name] = true
+	}
 	for _, n := range d.Snapshot.Nodes {
 		if n.Name == d.node.Name || d.Snapshot.IsRouter(n) || d.isPeer(n) {
 			continue
@@ -32,7 +36,7 @@ func (d *draft) mesh() {
 		if !slices.ContainsFunc(plans, func(p meshPlan) bool { return p.joins(d.node.Name, n.Name) }) {
 			continue
 		}
-		p, ok := d.meshPeer(n)
+		p, ok := d.meshPeer(n, taken)
 		if !ok {
 			continue
 		}
@@ -63,11 +67,11 @@ func (d *draft) isPeer(n config.Node) bool {
 	return slices.ContainsFunc(d.BGP.Peers, func(p bgp.Peer) bool { return slices.Contains(n.Addresses, p.Address) })
 }
 
-// meshName is the name of a session with another node: mesh-NODE. Where a BGPPeer of this node has that name the address is added,
+// meshName is the name of a session with another node: mesh-NODE. Where that is taken by a BGPPeer of this node the address is added,
 // with a slash, which stands in no object's name.
-func (d *draft) meshName(n config.Node, a netip.Addr) string {
+func meshName(n config.Node, a netip.Addr, taken map[string]bool) string {
 	name := "mesh-" + n.Name
-	if slices.ContainsFunc(d.Snapshot.PeersOf(d.node), func(p config.BGPPeer) bool { return p.Name == name }) {
+	if taken[name] {
 		return name + "/" + a.String()
 	}
 	return name
@@ -75,8 +79,8 @@ func (d *draft) meshName(n config.Node, a netip.Addr) string {
 
 // meshPeer is the session with another node: one, for both families, on the first address that both
 // have. In a mesh a next hop is the other node itself, so the other node must be a neighbour on a
-// link; one that is not is reported, for its routes could only lead into a black hole.
-func (d *draft) meshPeer(n config.Node) (bgp.Peer, bool) {
+// link; one that is not is reported, for its routes could only lead into a black hole. taken are the names of BGPPeers.
+func (d *draft) meshPeer(n config.Node, taken map[string]bool) (bgp.Peer, bool) {
 	object := "Node/" + n.Name
 	for _, a := range n.Addresses {
 		if !d.addressOf(a.Is4()).IsValid() {
@@ -87,7 +91,7 @@ func (d *draft) meshPeer(n config.Node) (bgp.Peer, bool) {
 				"set mesh: None and peer with the routers between the racks")
 			return bgp.Peer{}, false
 		}
-		p := d.session(d.meshName(n, a), a)
+		p := d.session(meshName(n, a, taken), a)
 		p.AS = n.AS(d.spec)
 		return d.families(object, p, nil)
 	}

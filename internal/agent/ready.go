@@ -43,6 +43,9 @@ type evidence struct {
 	Broken  error
 	// Synced: every neighbour has told all it has, or was given the time for it.
 	Synced bool
+	// Begun: the sessions are those of Desired, but for what the speaker refused of them: Unset.
+	Begun bool
+	Unset error
 }
 
 // judge applies the policy: enough sessions are established, the own pod subnets are in the kernel and

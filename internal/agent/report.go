@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"time"
@@ -23,6 +24,9 @@ const (
 	gapMost     = time.Minute
 	driftEvery  = 5 * time.Minute
 	problemsMax = 20 // in one report
+	// healthSpread is over how long the agents of a cluster spread what they say of the same dead neighbour: a mesh of 1,000 nodes
+	// writes 100 times a second then.
+	healthSpread = 10 * time.Second
 )
 
 // report watches this node and tells the cluster of it, until ctx ends.
@@ -30,7 +34,7 @@ func (a *Agent) report(ctx context.Context) error {
 	if a.Cluster == nil {
 		return nil
 	}
-	r := reporter{agent: a}
+	r := reporter{agent: a, pace: newPace()}
 	if a.restarted {
 		_, patience, _ := a.Source.Snapshot().Router.Spec.Restart()
 		r.readiness.grace = a.started.Add(max(patience, unreadyAfter))
@@ -60,14 +64,14 @@ func (a *Agent) stir() { signal(a.stirred) }
 type reporter struct {
 	agent     *Agent
 	readiness readiness
+	sessions  sessionHealth
 	pace      pace
 	failed    bool // the last look failed
-	young     bool // a session is not up, and that is not yet a problem
 }
 
 // settled tells whether nothing but an event can change what is said.
 func (r *reporter) settled() bool {
-	return !r.failed && !r.young && !r.pace.waiting && r.readiness.now == ready && r.readiness.failing.IsZero()
+	return !r.failed && !r.sessions.young && !r.pace.waiting && r.readiness.now == ready && r.readiness.failing.IsZero()
 }
 
 // turn looks at the node and reports what is worth it. A look that fails is said once: the loop may be busy.
@@ -94,20 +98,22 @@ func (r *reporter) turn(ctx context.Context) {
 	r.hand(ctx, now, report)
 }
 
-// look gathers all there is to report.
+// look gathers all there is to report. The sessions are read after the loop has had its first turn, which tells the speaker of them:
+// before that there are none.
 func (r *reporter) look(ctx context.Context, now time.Time) (config.NodeReport, error) {
 	a := r.agent
+	if err := a.view(ctx, func(*loop) {}); err != nil {
+		return config.NodeReport{}, err
+	}
 	peers, err := a.speaker.Peers(ctx)
 	if err != nil {
 		return config.NodeReport{}, fmt.Errorf("read the sessions: %w", err)
 	}
-	report := config.NodeReport{Sessions: healthOf(peers, now)}
-	r.young = slices.ContainsFunc(peers, func(p bgp.PeerState) bool {
-		return p.State != config.SessionEstablished && now.Sub(p.Since) < absentAfter
-	})
+	var report config.NodeReport
 	shared := a.Source.Snapshot().Problems
 	err = a.view(ctx, func(l *loop) {
 		e := a.evidence(l, peers)
+		report.Sessions = r.sessions.next(now, e)
 		strict := e.judge(false)
 		switch r.readiness.next(now, strict, e.judge(true)) {
 		case ready:
@@ -209,18 +215,34 @@ type pace struct {
 	last config.NodeReport
 	at   time.Time // of the last report; zero: there was none
 	gap  time.Duration
-	// waiting: something matters and has to wait for the gap.
+	// waiting: something matters and has to wait for the gap, or for its turn.
 	waiting bool
+	// delay is this agent's: see healthSpread. uneasy is since when the sessions' health is another than was reported.
+	delay  time.Duration
+	uneasy time.Time
 }
+
+func newPace() pace { return pace{delay: rand.N(healthSpread)} }
 
 // due tells whether a report is worth it at a time, and takes it for done if so. A change of readiness is
 // reported at once, what else matters after a gap that grows as long as changes keep coming, and what drifts every
-// driftEvery.
+// driftEvery. Where nothing but the sessions' health has changed, that waits for the agent's delay, so that those who have all lost
+// the same neighbour do not write at once; what matters meanwhile takes it along, and what was but for a moment is never written.
 func (p *pace) due(now time.Time, r config.NodeReport) bool {
 	urgent := p.at.IsZero() || r.Ready != p.last.Ready || r.Undecided != p.last.Undecided
 	since := now.Sub(p.at)
-	matters := urgent || !reflect.DeepEqual(essence(r), essence(p.last))
-	p.waiting = matters && !urgent && since < max(p.gap, gapLeast)
+	is, was := essence(r), essence(p.last)
+	health := !reflect.DeepEqual(is.Sessions, was.Sessions)
+	is.Sessions, was.Sessions = nil, nil
+	other := urgent || !reflect.DeepEqual(is, was)
+	switch {
+	case !health:
+		p.uneasy = time.Time{}
+	case p.uneasy.IsZero():
+		p.uneasy = now
+	}
+	matters := other || health
+	p.waiting = matters && !urgent && (since < max(p.gap, gapLeast) || !other && now.Sub(p.uneasy) < p.delay)
 	switch {
 	case p.waiting:
 		return false
@@ -235,7 +257,7 @@ func (p *pace) due(now time.Time, r config.NodeReport) bool {
 	case since < driftEvery || reflect.DeepEqual(lasting(r), lasting(p.last)):
 		return false
 	}
-	p.last, p.at = r, now
+	p.last, p.at, p.uneasy = r, now, time.Time{}
 	return true
 }
 
@@ -258,7 +280,7 @@ func essence(r config.NodeReport) config.NodeReport {
 	r = lasting(r)
 	r.Message = ""
 	if s := r.Sessions; s != nil {
-		r.Sessions = &config.Sessions{Healthy: s.Healthy, Reason: s.Reason, Concerned: s.Concerned}
+		r.Sessions = &config.Sessions{Healthy: s.Healthy, Undecided: s.Undecided, Reason: s.Reason, Concerned: s.Concerned}
 	}
 	n := &r.Routing
 	n.Pods, n.InstalledRoutes = 0, 0

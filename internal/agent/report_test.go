@@ -92,6 +92,48 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// TestPaceSpreads: a thousand agents that lose one neighbour say of their sessions' health at different times, each once, and at
+// once where they have something else to say; what was but for a moment is not written.
+func TestPaceSpreads(t *testing.T) {
+	t.Parallel()
+	const agents, lost = 1000, 100
+	start := time.Unix(1_000_000, 0)
+	at := func(i int) time.Time { return start.Add(time.Duration(i) * time.Second) }
+	per := map[int]int{}
+	for range agents {
+		p := newPace()
+		n := 0
+		for i := range 200 {
+			r := sample()
+			r.Sessions = &config.Sessions{Healthy: i < lost, Reason: fmt.Sprint(i < lost)}
+			if p.due(at(i), r) && i > 0 {
+				n++
+				per[i]++
+			}
+		}
+		if n != 1 {
+			t.Fatalf("%d reports of one change", n)
+		}
+	}
+	for i, n := range per {
+		if n > 200 || i > lost+int(healthSpread/time.Second) {
+			t.Errorf("%d agents report %d s after the loss", n, i-lost)
+		}
+	}
+
+	p := pace{delay: healthSpread}
+	for i := range 40 {
+		r := sample()
+		r.Sessions = &config.Sessions{Healthy: i < 10 || i >= 15 && i < 20}
+		if i >= 25 {
+			r.Routing.Sessions[0].State = "Active"
+		}
+		if due, want := p.due(at(i), r), i == 0 || i == 25; due != want {
+			t.Errorf("second %d: due %t, want %t", i, due, want)
+		}
+	}
+}
+
 // TestEssenceLeavesTheReportAlone: what is compared is a copy.
 func TestEssenceLeavesTheReportAlone(t *testing.T) {
 	t.Parallel()

@@ -31,6 +31,7 @@ func (d *draft) speaker() {
 	d.peers()
 	d.mesh()
 	d.callers()
+	d.unserved()
 	d.untold()
 	if slices.ContainsFunc(d.BGP.Peers, func(p bgp.Peer) bool { return p.Recursive }) {
 		d.BGP.Ways = newWays(d.Links, d.Ways).reach()

@@ -74,7 +74,7 @@ func (a *Agent) describe(l *loop, out *agentpb.StatusResponse, peers []bgp.PeerS
 	for _, b := range d.Blocks {
 		out.Blocks = append(out.Blocks, b.String())
 	}
-	for _, p := range slices.Concat(a.problems(l), absent(peers, time.Now()), warnings(peers)) {
+	for _, p := range slices.Concat(a.problems(l), absent(peers, d.Called, time.Now()), warnings(peers)) {
 		out.Problems = append(out.Problems, &agentpb.Problem{
 			Source: p.Source, Object: p.Object, Field: p.Field, Message: p.Message, Mend: p.Mend,
 		})
@@ -94,5 +94,5 @@ func warnings(peers []bgp.PeerState) []config.Problem {
 
 // evidence is what the readiness policy is judged by now. It is for use in the loop's goroutine.
 func (a *Agent) evidence(l *loop, peers []bgp.PeerState) evidence {
-	return evidence{Desired: &l.desired, Peers: peers, Refused: l.unresolved, Broken: l.broken, Synced: a.speaker.Synced()}
+	return evidence{Desired: &l.desired, Peers: peers, Refused: l.unresolved, Broken: l.broken, Synced: a.speaker.Synced(), Begun: l.begun, Unset: l.unset}
 }
