@@ -33,6 +33,9 @@ func (s *Speaker) apply(ctx context.Context, c Config) []error {
 	s.sessions.set(c.Peers, c.passesOn())
 	s.stations.Set(c.Stations)
 	errs = append(errs, s.open(c)...)
+	if !s.told.Swap(true) {
+		signal(s.changed)
+	}
 
 	first, turned := s.now.AS == 0, s.now.passesOn() != c.passesOn()
 	if first || turned || c.passesOn() && !in.equal(s.in) || !out.equal(s.out) {

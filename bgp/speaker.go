@@ -59,6 +59,7 @@ type Speaker struct {
 	began   atomic.Int64 // when the first Set started srv, in nanoseconds; 0 before
 	waiting atomic.Int64 // Config.Deferral
 	synced  atomic.Bool  // as of the last Learned
+	told    atomic.Bool  // who the neighbours are, and who may call, is known: before that nobody has told all
 }
 
 // New makes a speaker that does nothing yet.
@@ -101,7 +102,7 @@ func (s *Speaker) Synced() bool { return s.synced.Load() }
 
 func (s *Speaker) complete() bool {
 	began := s.began.Load()
-	if began == 0 {
+	if began == 0 || !s.told.Load() {
 		return false
 	}
 	return time.Since(time.Unix(0, began)) >= time.Duration(s.waiting.Load()) || s.sessions.complete() && !s.callers.waiting()
@@ -166,6 +167,7 @@ func (s *Speaker) begin(ctx context.Context, c Config) error {
 		s.cease(ctx)
 		s.end(ctx, &api.StopBgpRequest{})
 	}
+	s.told.Store(false)
 	level := &slog.LevelVar{}
 	routes, states := s.table.forget(), s.sessions.forget()
 	srv := server.NewBgpServer(server.LoggerOption(slog.New(s.diallers.handler(routes)), level))
