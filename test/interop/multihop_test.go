@@ -109,8 +109,10 @@ func (b *farAway) wire(t *testing.T, tor *nstest.NS) {
 			to  []string
 			via string
 		}{
-			{[]string{"10.255.1.1/32", "10.244.77.0/24"}, fmt.Sprintf("10.1.%d.0", i)}, {[]string{"10.255.2.1/32", "10.244.1.0/24"}, fmt.Sprintf("10.0.%d.1", i)},
-			{[]string{"fd00:255:1::1/128", "fd00:244:0:77::/64"}, fmt.Sprintf("fd00:0:1:%d::", i)}, {[]string{"fd00:255:2::1/128", "fd00:244:0:1::/64"}, fmt.Sprintf("fd00:0:0:%d::1", i)},
+			{[]string{"10.255.1.1/32", "10.244.77.0/24"}, fmt.Sprintf("10.1.%d.0", i)},
+			{[]string{"10.255.2.1/32", "10.244.1.0/24"}, fmt.Sprintf("10.0.%d.1", i)},
+			{[]string{"fd00:255:1::1/128", "fd00:244:0:77::/64"}, fmt.Sprintf("fd00:0:1:%d::", i)},
+			{[]string{"fd00:255:2::1/128", "fd00:244:0:1::/64"}, fmt.Sprintf("fd00:0:0:%d::1", i)},
 		} {
 			between.Run(t, "ip route add "+hop.to[0]+" via "+hop.via, "ip route add "+hop.to[1]+" via "+hop.via)
 		}
