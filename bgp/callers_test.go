@@ -207,3 +207,17 @@ func TestRemember(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestNotSyncedUnknowing: while it is not known who the neighbours are, and who may call, nobody counts as having told all.
+func TestNotSyncedUnknowing(t *testing.T) {
+	t.Parallel()
+	s := New(Options{Log: slog.New(slog.DiscardHandler)})
+	s.began.Store(time.Now().UnixNano())
+	s.waiting.Store(int64(time.Hour))
+	if s.complete() {
+		t.Error("synced without knowing of anybody")
+	}
+	if s.told.Store(true); !s.complete() {
+		t.Error("there is nobody, and not synced")
+	}
+}
