@@ -26,7 +26,7 @@ const (
 	sweep                     // of no neighbour: forget callers that are gone
 	introduce                 // tell stations of its session
 	deferralOver              // of no neighbour: stop waiting for End-of-RIB
-	offerAll                  // offer it graceful restart for all families again
+	renew                     // replace it in gobgp while it is away
 )
 
 type appointment struct {

@@ -278,8 +278,8 @@ func (s *Speaker) perform(ctx context.Context, d appointment) {
 		s.sessions.expire(d.peer)
 	case d.what == longLivedOver:
 		s.sessions.expireLong(d.peer)
-	case d.what == offerAll:
-		err = s.makeWhole(ctx, p)
+	case d.what == renew:
+		err = s.renew(ctx, p)
 	case d.what == endStale && !s.sessions.isUp(d.peer):
 		s.giveUp(d.peer)
 	case d.what == endStale && !s.sessions.sweep(d.peer):

@@ -114,7 +114,7 @@ func (h *handler) WithGroup(name string) slog.Handler {
 // was removed is history.
 func (s *sessions) heard(v voice, r slog.Record) {
 	switch r.Message {
-	case "hold timer expired", "failed to connect", "sent notification", "received notification", "outgoing connection IO error":
+	case "hold timer expired", "failed to connect", "sent notification", "received notification", "outgoing connection IO error", saysStillborn:
 	default:
 		return
 	}
@@ -129,6 +129,12 @@ func (s *sessions) heard(v voice, r slog.Record) {
 	late := v.born.Before(x.from)
 	if r.Message == "hold timer expired" {
 		x.silent = x.silent || !late
+		return
+	}
+	if r.Message == saysStillborn {
+		if !late {
+			s.misdialled(x)
+		}
 		return
 	}
 	why, text, ok := heardOf(r.Message, attrs)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"golang.org/x/sys/unix"
@@ -46,6 +47,15 @@ func (s *Speaker) tidyUp(p Peer) {
 		c := s.now
 		c.Peers = []Peer{p}
 		hangUp(c, nil)
+	}
+}
+
+// misdialled is for a neighbour with which gobgp goes wrong when both call at once. It may keep its own call, of which the other has long been
+// closed by the neighbour; find that out only after its rest of five seconds; and then call with two dialers, one of which it does not stop
+// when a session is up. A router that takes a second call for a restart ends the session then (RFC 4724 section 4.2, as FRR does).
+func (s *sessions) misdialled(x *session) {
+	if x.state < gobgp.BGP_FSM_OPENSENT && !x.stale && !x.handed && !x.barred && !x.peer.Down {
+		s.agenda.set(x.peer.Address, renew, time.Now())
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 	saysUpdate    = "received update"
 	saysUnknown   = "Can't find configuration for a new passive connection"
 	saysSent      = "sent update"
+	saysStillborn = "failed to send keepalive on outgoing connection"
 )
 
 // voice is who speaks in gobgp's log: a neighbour, each time anew that it is added.

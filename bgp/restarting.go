@@ -42,12 +42,13 @@ func (s *sessions) enter(p Peer, kept []Family, deferral time.Duration) {
 	x.partial = len(kept) > 0 && len(kept) < len(p.families())
 }
 
-// makeWhole has a neighbour that is away offered graceful restart for all families when it is back. Until now it was not, as the
-// forwarding state of some had been lost. What is kept of it stays.
-func (s *Speaker) makeWhole(ctx context.Context, p Peer) error {
+// renew has gobgp forget what it knows of a neighbour that is away; what is kept of it stays. It is for one that was not offered graceful
+// restart for all families, as the forwarding state of some had been lost, and for calls that went wrong: see misdialled.
+func (s *Speaker) renew(ctx context.Context, p Peer) error {
 	if s.sessions.isUp(p.Address) {
 		return nil
 	}
+	s.tidyUp(p)
 	if err := s.srv.DeletePeer(ctx, &api.DeletePeerRequest{Address: p.Address.String()}); err != nil {
 		return fmt.Errorf("replace neighbour %v: %w", p.Address, err)
 	}

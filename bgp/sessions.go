@@ -194,6 +194,9 @@ func (s *sessions) event(life int, ev *apiutil.WatchEventMessage_PeerEvent, at t
 		s.agenda.set(st.NeighborAddress, tidy, time.Now().Add(stuck))
 	case was > gobgp.BGP_FSM_ACTIVE && st.SessionState == gobgp.BGP_FSM_IDLE:
 		s.agenda.set(st.NeighborAddress, tidy, time.Now())
+		if x.atOnce(0) {
+			s.misdialled(x)
+		}
 	}
 	signal(s.changed)
 }

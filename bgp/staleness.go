@@ -101,7 +101,7 @@ func (s *sessions) down(x *session, st apiutil.PeerState) {
 	if keptByGobgp := st.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART; !kept && (keptByGobgp || x.atOnce(lasted)) {
 		s.agenda.set(addr, redial, time.Now())
 	} else if x.partial && (!kept || !s.resend) {
-		s.agenda.set(addr, offerAll, time.Now())
+		s.agenda.set(addr, renew, time.Now())
 	}
 	if kept {
 		s.keep(x, again)
