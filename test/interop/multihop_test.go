@@ -41,6 +41,8 @@ func newFarAway(t *testing.T, kind routers.Kind, as uint32, peer string, change 
 		n := routers.Neighbor{Address: netip.MustParseAddr(nodeLoopbacks[i]), AS: as, Local: netip.MustParseAddr(torLoopbacks[i]), OwnFamily: true}
 		if as != torAS {
 			n.Multihop = 5
+			// Where both call at once, FRR 8.4 may hold the other's IPv6 next hop to be inaccessible for good.
+			n.Passive = kind == routers.FRR
 		}
 		if change != nil {
 			change(&n)
