@@ -123,24 +123,29 @@ func peerOf(c Config, p Peer, kept []Family) *api.Peer {
 		}
 	}
 	for _, fam := range p.Families {
-		af := &api.AfiSafi{Config: &api.AfiSafiConfig{Family: fam.api(), Enabled: true}}
-		if p.ReceivePaths || p.SendPaths {
-			af.AddPaths = &api.AddPaths{Config: &api.AddPathsConfig{Receive: p.ReceivePaths}}
-			if p.SendPaths {
-				af.AddPaths.Config.SendMax = mostPaths
-			}
-		}
-		if p.GracefulRestart && (!restarting || slices.Contains(kept, fam)) {
-			af.MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
-			if p.LongLived > 0 {
-				af.LongLivedGracefulRestart = &api.LongLivedGracefulRestart{
-					Config: &api.LongLivedGracefulRestartConfig{Enabled: true, RestartTime: uint32(p.LongLived / time.Second)},
-				}
-			}
-		}
-		out.AfiSafis = append(out.AfiSafis, af)
+		out.AfiSafis = append(out.AfiSafis, familyOfPeer(p, fam, p.GracefulRestart && (!restarting || slices.Contains(kept, fam))))
 	}
 	return out
+}
+
+// familyOfPeer is what a neighbour is offered in a family.
+func familyOfPeer(p Peer, fam Family, graceful bool) *api.AfiSafi {
+	af := &api.AfiSafi{Config: &api.AfiSafiConfig{Family: fam.api(), Enabled: true}}
+	if p.ReceivePaths || p.SendPaths {
+		af.AddPaths = &api.AddPaths{Config: &api.AddPathsConfig{Receive: p.ReceivePaths}}
+		if p.SendPaths {
+			af.AddPaths.Config.SendMax = mostPaths
+		}
+	}
+	if graceful {
+		af.MpGracefulRestart = &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: true}}
+		if p.LongLived > 0 {
+			af.LongLivedGracefulRestart = &api.LongLivedGracefulRestart{
+				Config: &api.LongLivedGracefulRestartConfig{Enabled: true, RestartTime: uint32(p.LongLived / time.Second)},
+			}
+		}
+	}
+	return af
 }
 
 // sessionKey is all of a peer that takes a new session when it changes: what OPEN carries (RFC 4271

@@ -152,6 +152,18 @@ func TestLateGoodbye(t *testing.T) {
 	}
 }
 
+// chooses wants these routes, by their best paths, and no others.
+func chooses(t *testing.T, tab *table, step string, want ...string) {
+	t.Helper()
+	got := map[netip.Prefix][]Via{}
+	for r := range tab.routes.All() {
+		got[r.prefix] = r.now.vias()
+	}
+	if text := viaText(got); !slices.Equal(text, want) {
+		t.Errorf("%s: %q, want %q", step, text, want)
+	}
+}
+
 // hears lets the table hear a message of gobgp's log.
 func hears(tab *table, peer netip.Addr, text string, attrs ...slog.Attr) {
 	r := slog.NewRecord(time.Time{}, slog.LevelDebug, text, 0)

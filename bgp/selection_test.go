@@ -147,13 +147,7 @@ func TestNextHopsInReach(t *testing.T) {
 	check := func(step string, want ...string) {
 		t.Helper()
 		learnFrom(tab, c)
-		got := map[netip.Prefix][]Via{}
-		for r := range tab.routes.All() {
-			got[r.prefix] = r.now.vias()
-		}
-		if text := viaText(got); !slices.Equal(text, want) {
-			t.Errorf("%s: %q, want %q", step, text, want)
-		}
+		chooses(t, tab, step, want...)
 	}
 	learnFrom(tab, c)
 	say(tab, near, near, prefixList("10.130.1.0/24")...)

@@ -1,10 +1,6 @@
 package bgp
 
-import (
-	"net/netip"
-	"slices"
-	"testing"
-)
+import "testing"
 
 // Of two paths the one is used whose next hop other routes of the host lead to, where the neighbour is one that may be far away; those
 // routes come and go, also the longest.
@@ -18,13 +14,7 @@ func TestNextHopsBeyondLinks(t *testing.T) {
 	check := func(step string, want ...string) {
 		t.Helper()
 		learnFrom(tab, c)
-		got := map[netip.Prefix][]Via{}
-		for r := range tab.routes.All() {
-			got[r.prefix] = r.now.vias()
-		}
-		if text := viaText(got); !slices.Equal(text, want) {
-			t.Errorf("%s: %q, want %q", step, text, want)
-		}
+		chooses(t, tab, step, want...)
 	}
 	learnFrom(tab, c)
 	say(tab, near, near, prefixList("10.130.1.0/24")...)

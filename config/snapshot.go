@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Snapshot is the whole configuration at one moment: valid objects only, defaults filled in, sorted
@@ -131,24 +133,23 @@ func (s Snapshot) PeersOf(n Node) []BGPPeer {
 
 // KeylessOf are the peers that select a node and were left out because their passwords are not known.
 func (s Snapshot) KeylessOf(n Node) []BGPPeer {
-	var peers []BGPPeer
-	for _, p := range s.Keyless {
-		if Selects(p.Spec.NodeSelector, n.Labels) {
-			peers = append(peers, p)
-		}
-	}
-	return peers
+	return selecting(s.Keyless, n, func(p BGPPeer) *metav1.LabelSelector { return p.Spec.NodeSelector })
 }
 
 // AdvertisementsOf are the advertisements of a node: those that select it.
 func (s Snapshot) AdvertisementsOf(n Node) []Advertisement {
-	var ads []Advertisement
-	for _, a := range s.Advertisements {
-		if Selects(a.Spec.NodeSelector, n.Labels) {
-			ads = append(ads, a)
+	return selecting(s.Advertisements, n, func(a Advertisement) *metav1.LabelSelector { return a.Spec.NodeSelector })
+}
+
+// selecting are the objects whose selectors pick a node.
+func selecting[T any](objects []T, n Node, selector func(T) *metav1.LabelSelector) []T {
+	var out []T
+	for _, o := range objects {
+		if Selects(selector(o), n.Labels) {
+			out = append(out, o)
 		}
 	}
-	return ads
+	return out
 }
 
 // Password returns the password of a peer, empty where it has none. A peer whose password is not

@@ -114,36 +114,31 @@ func conditions(before []metav1.Condition, r config.NodeReport, now time.Time) [
 	return out
 }
 
-// readyCondition is Ready. While the agent is undecided, what was said before stands.
+// readyCondition is Ready.
 func readyCondition(before []metav1.Condition, r config.NodeReport, now time.Time) metav1.Condition {
-	i := slices.IndexFunc(before, func(c metav1.Condition) bool { return c.Type == config.ConditionReady })
-	if r.Undecided && i >= 0 {
-		return before[i]
-	}
-	c := metav1.Condition{
-		Type: config.ConditionReady, Status: metav1.ConditionFalse, Reason: r.Reason, Message: r.Message,
-	}
-	switch {
-	case r.Undecided:
-		c.Status = metav1.ConditionUnknown
-	case r.Ready:
-		c.Status = metav1.ConditionTrue
-	}
-	return since(before, c, now)
+	c := metav1.Condition{Type: config.ConditionReady, Reason: r.Reason, Message: r.Message}
+	return decided(before, c, r.Ready, r.Undecided, now)
 }
 
-// sessionsCondition is SessionsHealthy. While it is too early to say, what was said before stands, and since when.
+// sessionsCondition is SessionsHealthy.
 func sessionsCondition(before []metav1.Condition, s config.Sessions, now time.Time) metav1.Condition {
-	i := slices.IndexFunc(before, func(c metav1.Condition) bool { return c.Type == config.ConditionSessions })
-	if s.Undecided && i >= 0 {
+	c := metav1.Condition{Type: config.ConditionSessions, Reason: s.Reason, Message: s.Message}
+	return decided(before, c, s.Healthy, s.Undecided, now)
+}
+
+// decided gives a condition its status. While it is too early to say, what was said before stands, and since when.
+func decided(before []metav1.Condition, c metav1.Condition, good, undecided bool, now time.Time) metav1.Condition {
+	i := slices.IndexFunc(before, func(b metav1.Condition) bool { return b.Type == c.Type })
+	if undecided && i >= 0 {
 		return before[i]
 	}
-	c := metav1.Condition{Type: config.ConditionSessions, Status: metav1.ConditionFalse, Reason: s.Reason, Message: s.Message}
 	switch {
-	case s.Undecided:
+	case undecided:
 		c.Status = metav1.ConditionUnknown
-	case s.Healthy:
+	case good:
 		c.Status = metav1.ConditionTrue
+	default:
+		c.Status = metav1.ConditionFalse
 	}
 	return since(before, c, now)
 }
